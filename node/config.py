@@ -1,0 +1,49 @@
+"""Every setting of a node, with its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+import platformdirs
+
+from node.net.config import MeshConfig, home, load
+from protocol.errors import InvalidInput
+from protocol.names import AgentName
+
+
+def _data_dir() -> Path:
+    place = home()
+    return place / "data" if place else platformdirs.user_data_path("avm-mesh")
+
+
+class NodeConfig(MeshConfig, frozen=True, kw_only=True):
+    """A member's settings, and those of its memory."""
+
+    data_dir: Path = msgspec.field(default_factory=_data_dir)
+    """Folder of the memories: `<data_dir>/<mesh>/<agent>.db`; 0700."""
+    durability: Literal["normal", "full"] = "normal"
+    """What an acknowledged write survives: `normal` a crash of the process, `full` a loss of power.
+    `full` waits for the disk at each commit."""
+    cache_entries: int = 1024
+    """Memories kept for hot reads; up to 16 KiB each."""
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any] | None = None) -> Self:
+        """From options, environment, project file, user's file and defaults, the first one first."""
+        return load(cls, options)
+
+    def checked(self) -> NodeConfig:
+        """Raise `InvalidInput` where a setting is none."""
+        super().checked()
+        if not 0 <= self.cache_entries <= 10_000_000:
+            raise InvalidInput(
+                "cache_entries", f"{self.cache_entries} is out of range", "use 0 to 10,000,000"
+            )
+        return self
+
+    def memory_file(self, agent: AgentName) -> Path:
+        """Where this agent's memory is."""
+        return self.data_dir / self.mesh / f"{agent}.db"

@@ -1,0 +1,124 @@
+"""An agent's memory without the mesh: what a node does alone, and commands while no node runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from node.config import NodeConfig
+from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
+from node.memory.store import Store
+from node.recall.recall import Recall
+from node.recall.recall import recall as recall_from
+from protocol.errors import InvalidInput
+from protocol.names import check_agent_name
+
+
+class LocalMemory:
+    """Opened by one process at a time, used by any of its threads. Close it, or use it in a `with`."""
+
+    def __init__(self, agent: str, *, config: NodeConfig | None = None) -> None:
+        """Raises `InvalidInput`, `MemoryInUse` (names the owner's pid) or `MemoryUnusable`."""
+        self.agent = check_agent_name(agent)
+        self.config = config if config is not None else NodeConfig.load()
+        self._store = self._open()
+
+    def _open(self) -> Store:
+        path = self.config.memory_file(self.agent)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Store.open(
+            path, self.agent, durability=self.config.durability, cache_entries=self.config.cache_entries
+        )
+
+    def remember(
+        self,
+        text: str,
+        *,
+        path: str | None = None,
+        title: str = "",
+        tags: Sequence[str] = (),
+        importance: float = 0.5,
+        visibility: Visibility = "listed",
+        metadata: Mapping[str, object] | None = None,
+    ) -> Receipt:
+        """Commit one memory; at a known `path` it becomes the next version. Without a path one is made.
+
+        Limits: text 1 MiB of UTF-8, title 512 characters, 64 tags of 64, importance 0..1, metadata 16 KiB
+        of JSON. `visibility`: private (never leaves), listed (its topics may be announced), mesh (any member
+        may read it).
+        """
+        if isinstance(tags, str):
+            raise InvalidInput("tags", f"{tags[:80]!r} is one string", "give a sequence of them")
+        draft = Draft(
+            text=text,
+            path=path,
+            title=title,
+            tags=tuple(tags),
+            importance=importance,
+            visibility=visibility,
+            metadata=metadata or {},
+        )
+        receipt = self._store.remember(draft)
+        self._changed()
+        return receipt
+
+    def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Commit all of them in one transaction, or none; a bad one is named as drafts[i]."""
+        receipts = self._store.remember_many(drafts)
+        self._changed()
+        return receipts
+
+    def forget(self, path: str) -> Receipt:
+        """Append a tombstone; earlier versions stay readable by number. Raises `NotFound`."""
+        receipt = self._store.forget(path)
+        self._changed()
+        return receipt
+
+    def read(self, path: str, version: int | None = None) -> Memory:
+        """The latest version, or the one of this number. Raises `NotFound`."""
+        return self._store.read(path, version)
+
+    def history(self, path: str) -> list[Version]:
+        """All versions, latest first, tombstones too. Raises `NotFound`."""
+        return self._store.history(path)
+
+    def browse(self, prefix: str = "/", limit: int = 50, after: str = "") -> list[Summary]:
+        """Memories whose path begins with `prefix`, by path, from the first one past `after`."""
+        return self._store.browse(prefix, limit, after)
+
+    def search(self, query: str, limit: int = 10) -> list[Hit]:
+        """Memories that hold words of `query`, best first."""
+        return self._store.search(query, limit)
+
+    def recall(
+        self, query: str, *, budget_tokens: int = 1000, visibilities: Collection[str] | None = None
+    ) -> Recall:
+        """What we remember of `query`, in at most `budget_tokens` tokens of cl100k."""
+        return recall_from(self._store, query, budget_tokens, visibilities=visibilities)
+
+    def statistics(self) -> Statistics:
+        """Sizes and cache counters of the memory."""
+        return self._store.statistics()
+
+    def close(self) -> None:
+        """Fold the log into the file and let the next owner in. May be called twice."""
+        self._store.close()
+
+    def _changed(self) -> None:
+        """Called after each committed write."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def drafts_from(values: list[dict[str, Any]]) -> list[Draft]:
+    """Drafts as they come over a socket or from a file; `InvalidInput` names the first that is none."""
+    return msgspec.convert(values, list[Draft])

@@ -1,0 +1,190 @@
+"""Full-text search: bm25 over the terms of `protocol.topics`, rare terms first.
+
+A query becomes terms, each quoted, so nothing a user writes is an operator. bm25 reads the whole list of
+every term it scores, so a word that half of the memories hold would cost a scan. The plan therefore takes
+terms from the rarest on, as long as their lists together stay below `MAX_SCANNED`, and scores the common
+ones left over only within the best of what the rare ones found. A query of common words alone asks for the
+memories that hold the two rarest of them together.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import apsw
+import msgspec
+
+from node.memory.records import Hit
+from node.memory.topic_index import decode, token
+from protocol.topics import terms
+
+MAX_SCANNED = 4_096
+"""Index entries a query may read for its scored terms. Higher lets commoner words choose the candidates;
+each thousand costs about 0.1 ms."""
+
+RESCORED = 64  # Of the best by rare terms, so many are looked at again for the common ones.
+EXCERPT_CHARS = 200
+
+_WEIGHTS = "3.0, 1.0, 1.5"  # title, text, topics
+_COUNTS_KEPT = 8_192
+_FIND = f"""
+    SELECT v.id, v.path, v.version, v.title, v.text, v.importance, v.written_at, h.topics, -best.score
+    FROM (SELECT words.rowid AS id, bm25(words, {_WEIGHTS}) AS score FROM words {{join}}
+          WHERE words MATCH ? ORDER BY score, words.rowid LIMIT ?) best
+    JOIN versions v ON v.id = best.id JOIN head h ON h.path = v.path
+    ORDER BY best.score, best.id"""
+_FIND_ALL = _FIND.format(join="")
+_FIND_VISIBLE = _FIND.format(
+    join="JOIN versions seen ON seen.id = words.rowid AND seen.visibility IN (SELECT value FROM json_each(?))"
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A live memory that holds a term of the query; `score` is bm25, positive, within one query only."""
+
+    id: int
+    path: str
+    version: int
+    title: str
+    text: str
+    importance: float
+    updated_at: float
+    topics: str
+    score: float
+
+    def topic_terms(self) -> frozenset[str]:
+        """Its topics, without their weights."""
+        return frozenset(term for term, _ in decode(self.topics))
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`scored` choose the candidates, all of them together where `together`; `common` only add to a score."""
+
+    scored: tuple[str, ...]
+    common: tuple[str, ...]
+    together: bool
+
+
+def plan(counts: Sequence[tuple[str, int]]) -> Plan:
+    """Which of the terms, given with the number of memories that hold each, choose the candidates.
+
+    Terms that nobody holds are left out. Ties go by term.
+    """
+    known = sorted((count, term) for term, count in counts if count > 0)
+    scored: list[str] = []
+    scanned = 0
+    for count, term in known:
+        if scored and scanned + count > MAX_SCANNED:
+            break
+        scored.append(term)
+        scanned += count
+    if len(scored) == 1 and len(known) > 1 and scanned > MAX_SCANNED:
+        scored.append(known[1][1])
+        return Plan(tuple(scored), tuple(term for _, term in known[2:]), together=True)
+    return Plan(tuple(scored), tuple(term for _, term in known[len(scored) :]), together=False)
+
+
+class Search:
+    """Finds memories by words; remembers how common the words are. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[int, int]] = {}  # term -> (memories that hold it, size when counted)
+
+    def find(
+        self,
+        connection: apsw.Connection,
+        wanted: Sequence[str],
+        *,
+        limit: int,
+        visibilities: Iterable[str] | None = None,
+    ) -> list[Found]:
+        """The best `limit` for these query terms, best first; ties to the older."""
+        tokens = [token(term) for term in wanted]
+        size: int = connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
+        counts = [(term, self._count(connection, term, size)) for term in tokens]
+        chosen = plan(counts)
+        if not chosen.scored:
+            return []
+        most = max(limit, RESCORED) if chosen.common else limit
+        found = _match(connection, chosen.scored, most, visibilities, together=chosen.together)
+        if chosen.together and len(found) < limit:
+            found = _match(connection, chosen.scored, most, visibilities, together=False)
+        if chosen.common:
+            found = _add_common(found, chosen.common, dict(counts), size)
+        return found[:limit]
+
+    def _count(self, connection: apsw.Connection, term: str, size: int) -> int:
+        """How many memories hold `term`, counted again when the log has grown by an eighth."""
+        if _is_prefix(term):
+            return 1
+        known = self._counts.get(term)
+        if known is not None and size - known[1] <= known[1] >> 3 and (known[0] or size == known[1]):
+            return known[0]
+        row = connection.execute("SELECT doc FROM vocabulary WHERE term = ?", (term,)).fetchone()
+        count: int = 0 if row is None else row[0]
+        if len(self._counts) >= _COUNTS_KEPT:
+            self._counts.clear()
+        self._counts[term] = (count, size)
+        return count
+
+
+def hit(found: Found, wanted: Iterable[str]) -> Hit:
+    """What `search` shows of a memory found."""
+    return Hit(
+        path=found.path,
+        version=found.version,
+        title=found.title,
+        score=found.score,
+        excerpt=window(found.text, frozenset(wanted)),
+    )
+
+
+def window(text: str, wanted: frozenset[str]) -> str:
+    """At most `EXCERPT_CHARS` of `text` around its first word that is wanted, on one line, cuts marked."""
+    first = next((at for at in re.finditer(r"\w+", text[:65_536]) if wanted.intersection(terms(at[0]))), None)
+    start = max(0, (first.start() if first is not None else 0) - EXCERPT_CHARS // 4)
+    start = 0 if start < EXCERPT_CHARS // 4 else start
+    piece = text[start : start + EXCERPT_CHARS]
+    end = start + len(piece)
+    if start and " " in piece[: EXCERPT_CHARS // 4]:
+        piece = piece.partition(" ")[2]
+    if end < len(text) and " " in piece[-EXCERPT_CHARS // 4 :]:
+        piece = piece.rpartition(" ")[0]
+    return f"{'… ' if start else ''}{' '.join(piece.split())}{' …' if end < len(text) else ''}"
+
+
+def _is_prefix(term: str) -> bool:
+    """One character of a script that is indexed in pairs finds the pairs that begin with it."""
+    return len(term) == 1 and not term.isascii()
+
+
+def _match(
+    connection: apsw.Connection,
+    scored: Sequence[str],
+    limit: int,
+    visibilities: Iterable[str] | None,
+    *,
+    together: bool,
+) -> list[Found]:
+    quoted = [f'"{term}"*' if _is_prefix(term) else f'"{term}"' for term in scored]
+    expression = (" AND " if together else " OR ").join(quoted)
+    if visibilities is None:
+        rows = connection.execute(_FIND_ALL, (expression, limit))
+    else:
+        allowed = msgspec.json.encode(sorted(visibilities)).decode()
+        rows = connection.execute(_FIND_VISIBLE, (allowed, expression, limit))
+    return [Found(*row) for row in rows]
+
+
+def _add_common(found: list[Found], common: Sequence[str], counts: dict[str, int], size: int) -> list[Found]:
+    """Add to each score what the common terms are worth there: BM25 without length."""
+    worth = {term: max(1e-6, math.log((size - counts[term] + 0.5) / (counts[term] + 0.5))) for term in common}
+    scored: list[Found] = []
+    for memory in found:
+        held = Counter(terms(f"{memory.title} {memory.text[:16_384]}"))
+        more = sum(worth[term] * 2.2 * held[term] / (held[term] + 1.2) for term in common if held[term])
+        scored.append(msgspec.structs.replace(memory, score=memory.score + more))
+    return sorted(scored, key=lambda memory: (-memory.score, memory.id))

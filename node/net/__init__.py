@@ -1,0 +1,1 @@
+"""Frames between members: one interface, ZeroMQ sockets and a simulated network behind it."""

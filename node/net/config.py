@@ -1,0 +1,141 @@
+"""The settings of any member of a mesh, and where settings come from.
+
+Options given by the caller come before the environment (`AVM_SEEDS=…`), that before the project's
+`avm.toml` in the working directory, that before the user's file, that before the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import platformdirs
+
+from node.net.address import is_loopback, split_address
+from protocol.errors import InvalidInput
+from protocol.names import check_mesh_name
+from protocol.profile import PROFILES, Profile
+
+PROJECT_FILE = "avm.toml"
+MAX_IPC_CHARS = 100  # Of the 107 that a Unix socket's path may have, a few are the socket's name extension.
+
+
+def home() -> Path | None:
+    """`$AVM_HOME`: one folder for everything, memories and sockets alike; None where it is not set."""
+    place = os.environ.get("AVM_HOME")
+    return Path(place).expanduser().absolute() if place else None
+
+
+def _runtime_dir() -> Path:
+    place = home()
+    return place / "run" if place else platformdirs.user_runtime_path("avm-mesh")
+
+
+class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What every member needs to know to be one."""
+
+    mesh: str = "default"
+    """Name of the mesh. Members of different meshes refuse each other."""
+    listen: str = "tcp://127.0.0.1:0"
+    """Where to listen, `tcp://host:port`; port 0 takes any, another that one and the next."""
+    advertise: str = ""
+    """The host others reach us at, where it is not the one we listen on."""
+    seeds: tuple[str, ...] = ()
+    """Router addresses of members on other hosts; those of this host find each other by themselves."""
+    profile: Literal["local", "lan", "wan"] = "lan"
+    """Which settings of the gossip's knobs, see `protocol.profile`."""
+    plaintext: bool = False
+    """Allow listening off loopback although nothing is encrypted."""
+    runtime_dir: Path = msgspec.field(default_factory=_runtime_dir)
+    """Folder for sockets and for the register of this host's members; 0700."""
+
+    def checked(self) -> MeshConfig:
+        """Raise `InvalidInput` where a setting is none."""
+        check_mesh_name(self.mesh)
+        host, _ = split_address(self.listen)
+        if not is_loopback(host) and not self.plaintext:
+            raise InvalidInput(
+                "listen",
+                f"{self.listen} can be reached from other hosts, and nothing is encrypted",
+                "listen on 127.0.0.1, or add plaintext (--plaintext) in a network you trust",
+            )
+        for seed in self.seeds:
+            try:
+                split_address(seed)
+            except InvalidInput as error:
+                raise InvalidInput("seeds", error.problem, error.fix) from None
+        longest = len(os.fsencode(self.folder / ("x" * 64 + ".sock")))
+        if longest > MAX_IPC_CHARS:
+            raise InvalidInput(
+                "runtime_dir",
+                f"{self.runtime_dir} is too long for a socket's path",
+                "set AVM_RUNTIME_DIR to a shorter folder",
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where this mesh's members on this host register."""
+        return self.runtime_dir / self.mesh
+
+    @property
+    def gossip(self) -> Profile:
+        """The knobs behind `profile`."""
+        return PROFILES[self.profile]()
+
+
+C = TypeVar("C", bound=MeshConfig)
+
+
+def load(kind: type[C], options: Mapping[str, Any] | None = None) -> C:
+    """The settings of this process; `options` that are None count as not given.
+
+    Raises `InvalidInput` that names the setting and where it came from.
+    """
+    known = set(kind.__struct_fields__)
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for name, found in _layers(known, options or {}):
+        for key, value in found.items():
+            if key in known and value is not None:
+                values[key], origin[key] = value, name
+    for key, value in values.items():
+        if key.endswith("_dir"):
+            values[key] = str(Path(value).expanduser().absolute())
+    try:
+        config = msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, at = str(error).partition(" - at `$.")
+        field = at.rstrip("`").partition("[")[0] or "settings"
+        raise InvalidInput(
+            field, f"{problem[:1].lower()}{problem[1:]}", f"correct it in {origin.get(field, 'them')}"
+        ) from None
+    config.checked()
+    return config
+
+
+def _layers(known: set[str], options: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The weakest first."""
+    for path in (platformdirs.user_config_path("avm-mesh") / "config.toml", Path(PROJECT_FILE)):
+        yield str(path), _file(path)
+    environment = {name: os.environ.get(f"AVM_{name.upper()}") for name in known}
+    parted = {
+        name: value.split(",") if name == "seeds" and value else value
+        for name, value in environment.items()
+        if value
+    }
+    yield "the environment", parted
+    yield "the options", options
+
+
+def _file(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(str(path), f"is no TOML ({error})", "correct the file") from None

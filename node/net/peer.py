@@ -1,0 +1,198 @@
+"""A member of the mesh without its clock and sockets: decodes frames, feeds the engine, performs its effects.
+
+The driver gives it real time and ZeroMQ, the simulator virtual time and a fake network;
+everything in between is the same code and the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from node.net.transport import Received, Transport
+from protocol import wire
+from protocol.ask import AskTable, Outcome
+from protocol.effects import (
+    Effect,
+    Halt,
+    MemberChanged,
+    Publish,
+    RaiseIncarnation,
+    Route,
+    Send,
+    Subscribe,
+    Unsubscribe,
+)
+from protocol.errors import MalformedFrame
+from protocol.gossip import GossipEngine
+from protocol.messages import (
+    Message,
+    Metadata,
+    MetadataAck,
+    RecallReply,
+    RecallRequest,
+    Refused,
+    Reply,
+    Request,
+    Who,
+    WhoReply,
+)
+from protocol.names import AgentName
+
+_log = logging.getLogger(__name__)
+
+RequestHandler = Callable[[float, AgentName, Route, Request], None]
+
+
+class Hooks(msgspec.Struct, kw_only=True):
+    """What the owner of a peer wants to hear of; called in the thread that drives the peer."""
+
+    on_request: RequestHandler = lambda _now, _sender, _route, _request: None
+    on_member_changed: Callable[[float, MemberChanged], None] = lambda _now, _change: None
+    on_incarnation: Callable[[int], None] = lambda _incarnation: None
+    on_halt: Callable[[Halt], None] = lambda _halt: None
+    on_tick: Callable[[float], Iterable[Effect]] = lambda _now: ()
+
+
+class TrafficStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames and bytes since the start; `dropped` counts refused frames by reason."""
+
+    frames_in: int
+    bytes_in: int
+    frames_out: int
+    bytes_out: int
+    unsent: int
+    strays: int
+    dropped: dict[str, int]
+
+
+class Peer:
+    """One member. Not thread-safe: whoever calls it holds the driver's lock."""
+
+    def __init__(
+        self, engine: GossipEngine, asks: AskTable, transport: Transport, hooks: Hooks | None = None
+    ) -> None:
+        self.engine, self.asks, self.transport = engine, asks, transport
+        self.hooks = hooks or Hooks()
+        self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._dropped: Counter[str] = Counter()
+        self._frames_in = self._bytes_in = self._frames_out = self._bytes_out = self._unsent = 0
+
+    def on_received(self, now: float, received: Received) -> None:
+        """Take one frame. A bad one is dropped, counted, and logged at its first kind only."""
+        self._frames_in += 1
+        self._bytes_in += len(received.frame)
+        try:
+            sender, message = wire.decode(received.frame)
+        except MalformedFrame as error:
+            self._drop(error.reason, str(error))
+            return
+        if received.publisher is not None and received.publisher != sender:
+            self._drop("wrong-publisher", f"{sender} in frames of {received.publisher}")
+            return
+        match message:
+            case Who() | Metadata() | MetadataAck() | RecallRequest():
+                if received.route is not None:
+                    self.hooks.on_request(now, sender, received.route, message)
+            case WhoReply() | RecallReply() | Refused():
+                self._on_reply(now, sender, message)
+            case _:
+                self.perform(now, self.engine.on_message(now, sender, received.route, message))
+
+    def on_tick(self, now: float) -> None:
+        """Do what is due: gossip, expired asks, the owner's own affairs."""
+        if now >= self.engine.next_deadline():
+            self.perform(now, self.engine.on_tick(now))
+        if now >= self.asks.next_deadline():
+            self.expire(now)
+        self.perform(now, self.hooks.on_tick(now))
+
+    def expire(self, now: float) -> None:
+        """End asks whose deadline has passed."""
+        for outcome in self.asks.expire(now):
+            self._waiting.pop(outcome.ask)(outcome)
+
+    def next_deadline(self) -> float:
+        """When `on_tick` must be called next."""
+        return min(self.engine.next_deadline(), self.asks.next_deadline())
+
+    def ask(
+        self,
+        now: float,
+        peers: Mapping[AgentName, Route],
+        make: Callable[[int, AgentName], Request],
+        *,
+        timeout_s: float,
+        done: Callable[[Outcome], None],
+    ) -> None:
+        """Ask `peers` and call `done` once, with what came by the deadline."""
+        number, effects = self.asks.start(now, peers, make, timeout_s=timeout_s)
+        self._waiting[number] = done
+        self.perform(now, effects)
+        if not peers:
+            self.expire(now)
+
+    def perform(self, now: float, effects: Iterable[Effect]) -> None:
+        """Do what an engine wants done, in its order."""
+        for effect in effects:
+            match effect:
+                case Send(route, message):
+                    self.send(route, message)
+                case Publish(message):
+                    frame = self._encode(message)
+                    if frame is not None:
+                        self.transport.publish(frame)
+                case Subscribe(agent, address):
+                    self.transport.subscribe(agent, address)
+                case Unsubscribe(agent):
+                    self.transport.unsubscribe(agent)
+                case MemberChanged():
+                    if effect.before != effect.after:
+                        _log.info("member %s: %s, was %s", effect.agent, effect.after, effect.before)
+                    self.hooks.on_member_changed(now, effect)
+                case RaiseIncarnation(incarnation):
+                    self.hooks.on_incarnation(incarnation)
+                case Halt():
+                    self.hooks.on_halt(effect)
+
+    def send(self, route: Route, message: Message) -> None:
+        """One message to one member; what cannot be sent is counted."""
+        frame = self._encode(message)
+        if frame is not None and not self.transport.send(route, frame):
+            self._unsent += 1
+
+    def statistics(self) -> TrafficStatistics:
+        """A frozen snapshot."""
+        return TrafficStatistics(
+            frames_in=self._frames_in,
+            bytes_in=self._bytes_in,
+            frames_out=self._frames_out,
+            bytes_out=self._bytes_out,
+            unsent=self._unsent,
+            strays=self.asks.strays,
+            dropped=dict(self._dropped),
+        )
+
+    def _encode(self, message: Message) -> bytes | None:
+        try:
+            frame = wire.encode(self.engine.name, message)
+        except MalformedFrame as error:
+            _log.error("could not send: %s", error)
+            self._unsent += 1
+            return None
+        self._frames_out += 1
+        self._bytes_out += len(frame)
+        return frame
+
+    def _on_reply(self, now: float, sender: AgentName, reply: Reply) -> None:
+        outcome = self.asks.on_reply(now, sender, reply)
+        if outcome is not None:
+            self._waiting.pop(outcome.ask)(outcome)
+
+    def _drop(self, reason: str, detail: str) -> None:
+        self._dropped[reason] += 1
+        if self._dropped[reason] == 1:
+            _log.warning("dropped a frame, the first of its kind: %s", detail)

@@ -1,0 +1,117 @@
+"""One score from several signs that a memory answers, and the test that two memories say the same.
+
+Scores are calibrated and added, not ranks: on real questions that finds more evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from node.memory.search import Found
+from protocol.topics import terms
+
+TOPIC_SHARE = 0.15  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
+IMPORTANCE_SHARE = 0.10  # Between importance 0 and 1. Small: it decides between equals, never over words.
+RECENCY_SHARE = 0.03
+RECENCY_HALF_LIFE_S = 30 * 86_400.0
+NEAR_DUPLICATE = 0.9  # Share of common terms from which two memories say the same.
+
+_K1, _B = 1.2, 0.75
+_TERMS_CHARS = 65_536
+_TELLING = frozenset({"not", "no", "never", "without", "nor", "cannot", "don't", "doesn't", "isn't", "won't"})
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory, or an excerpt of one, that may be quoted."""
+
+    agent: str
+    path: str
+    version: int
+    title: str
+    text: str
+    score: float
+    by_topic: bool = False
+    cut: bool = False
+
+
+def fuse(found: Sequence[Found], wanted: Sequence[str], *, agent: str) -> list[Candidate]:
+    """Candidates by fused score, best first, ties by path.
+
+    bm25 over the best of the query, plus the share of the question that the memory has as topics, plus
+    small priors for importance and for recency. Age counts from the newest candidate, not from a clock, so
+    equal stores give equal answers.
+    """
+    if not found:
+        return []
+    asked = frozenset(wanted)
+    most = max(memory.score for memory in found) or 1.0
+    newest = max(memory.updated_at for memory in found)
+    candidates = []
+    for memory in found:
+        topics = len(memory.topic_terms() & asked)
+        recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
+        score = (
+            memory.score / most
+            + TOPIC_SHARE * topics / len(asked)
+            + IMPORTANCE_SHARE * memory.importance
+            + RECENCY_SHARE * recency
+        )
+        candidates.append(
+            Candidate(
+                agent=agent,
+                path=memory.path,
+                version=memory.version,
+                title=memory.title,
+                text=memory.text,
+                score=round(score, 6),
+                by_topic=topics > 0,
+            )
+        )
+    return sorted(candidates, key=_best_first)
+
+
+def pool(candidates: Iterable[Candidate], wanted: Sequence[str]) -> list[Candidate]:
+    """Candidates of several owners by one score, best first, ties by path, then agent.
+
+    BM25 over the pooled texts (Robertson and Zaragoza, 2009): the scores their owners gave compare within
+    one owner only, and decide here nothing but ties.
+    """
+    held = [(one, Counter(terms(f"{one.title}\n{one.text[:_TERMS_CHARS]}"))) for one in candidates]
+    if not held:
+        return []
+    mean_length = sum(words.total() for _, words in held) / len(held) or 1.0
+    worth = {}
+    for term in dict.fromkeys(part for phrase in wanted for part in phrase.split(" ")):
+        holders = sum(term in words for _, words in held)
+        worth[term] = math.log1p((len(held) - holders + 0.5) / (holders + 0.5))
+    ranked = []
+    for one, words in held:
+        norm = _K1 * (1.0 - _B + _B * words.total() / mean_length)
+        score = sum(idf * (_K1 + 1.0) * words[term] / (words[term] + norm) for term, idf in worth.items())
+        ranked.append((msgspec.structs.replace(one, score=round(score, 6)), one.score))
+    ranked.sort(key=lambda pair: (-pair[0].score, -pair[1], pair[0].path, pair[0].agent))
+    return [one for one, _ in ranked]
+
+
+def terms_of(text: str) -> frozenset[str]:
+    """The terms by which `say_the_same` compares; of a long text those of its beginning."""
+    return frozenset(terms(text[:_TERMS_CHARS]))
+
+
+def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two memories are near-duplicates: nearly the same terms, no number and no negation apart."""
+    smaller, larger = sorted((len(one), len(other)))
+    if smaller < NEAR_DUPLICATE * larger:
+        return False
+    if len(one & other) < NEAR_DUPLICATE * len(one | other):
+        return False
+    apart = one ^ other
+    return apart.isdisjoint(_TELLING) and not any(any(map(str.isdigit, term)) for term in apart)
+
+
+def _best_first(candidate: Candidate) -> tuple[float, str]:
+    return -candidate.score, candidate.path

@@ -1,0 +1,153 @@
+"""Recall: a question in, the memories that answer it out, packed into a budget of tokens.
+
+Invariants:
+ 1. `Recall.text` is at most `budget_tokens`, counted by cl100k; `tokens` is its exact count.
+ 2. What `visibilities` leaves out is left out before ranking: nothing of it shows, not even by its absence
+    from the budget.
+ 3. Equal stores and questions give equal answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from node.memory.records import check_count, check_query
+from node.memory.store import Store
+from node.recall import tokens
+from node.recall.candidates import gather
+from node.recall.fuse import Candidate, fuse, pool
+from node.recall.pack import Packed, join, pack
+from protocol.topics import query_terms
+
+NOTHING_MATCHED = "nothing remembered holds a word of the question"
+NOTHING_FITS = "the budget is too small for a single word of what matched"
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory quoted. `source` tells how it was found: words, topic or words+topic; `cut` marks an excerpt.
+
+    `tokens` is the item alone; scores compare within one recall.
+    """
+
+    agent: str
+    path: str
+    version: int
+    title: str
+    text: str
+    tokens: int
+    score: float
+    source: str
+    cut: bool
+
+
+class Recall(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer: the text to read, what it quotes in that order, and what it took.
+
+    `hops` counts look-ups by stage; `silent_peers` names who was asked and did not answer in time.
+    """
+
+    text: str
+    items: tuple[Item, ...]
+    tokens: int
+    budget_tokens: int
+    hops: dict[str, int]
+    silent_peers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def recall(
+    store: Store, query: str, budget_tokens: int, *, visibilities: Collection[str] | None = None
+) -> Recall:
+    """What `store` knows of `query`, in at most `budget_tokens`; only memories of `visibilities` if given.
+
+    Never empty while something matched and one word of it fits: then the best is cut, and marked.
+    """
+    check_count("budget_tokens", budget_tokens)
+    wanted = query_terms(check_query(query))
+    gathered = gather(store, wanted, visibilities)
+    candidates = fuse(gathered.found, wanted, agent=store.agent)
+    return _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
+
+
+def merge(
+    query: str,
+    parts: Iterable[Sequence[Item]],
+    budget_tokens: int,
+    *,
+    hops: dict[str, int] | None = None,
+    silent_peers: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Recall:
+    """Items of several owners as one answer: ranked again together, near-duplicates dropped, one budget.
+
+    Every owner is treated alike; the order of `parts` does not matter. Of one memory told twice, the longer
+    telling of its latest version is kept.
+    """
+    check_count("budget_tokens", budget_tokens)
+    wanted = query_terms(check_query(query))
+    told: dict[tuple[str, str], Item] = {}
+    for item in sorted((item for part in parts for item in part), key=_telling):
+        told[item.agent, item.path] = item
+    candidates = pool(map(_candidate, told.values()), wanted)
+    return _answer(
+        candidates, wanted, budget_tokens, hops=dict(hops or {}), silent_peers=silent_peers, notes=notes
+    )
+
+
+def _answer(
+    candidates: Sequence[Candidate],
+    wanted: Sequence[str],
+    budget_tokens: int,
+    *,
+    hops: dict[str, int],
+    silent_peers: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Recall:
+    packed = pack(candidates, wanted, budget_tokens)
+    if not packed:
+        notes = (*notes, NOTHING_FITS if candidates else NOTHING_MATCHED)
+    text = join(packed)
+    return Recall(
+        text=text,
+        items=tuple(map(_item, packed)),
+        tokens=tokens.count(text) if text else 0,
+        budget_tokens=budget_tokens,
+        hops=hops,
+        silent_peers=silent_peers,
+        notes=notes,
+    )
+
+
+def _item(packed: Packed) -> Item:
+    one = packed.candidate
+    sources = [name for name, holds in (("words", packed.by_words), ("topic", one.by_topic)) if holds]
+    return Item(
+        agent=one.agent,
+        path=one.path,
+        version=one.version,
+        title=one.title,
+        text=packed.text,
+        tokens=packed.tokens,
+        score=one.score,
+        source="+".join(sources) or "words",
+        cut=packed.cut,
+    )
+
+
+def _candidate(item: Item) -> Candidate:
+    return Candidate(
+        agent=item.agent,
+        path=item.path,
+        version=item.version,
+        title=item.title,
+        text=item.text,
+        score=item.score,
+        by_topic="topic" in item.source,
+        cut=item.cut,
+    )
+
+
+def _telling(item: Item) -> tuple[int, int, str, float]:
+    return item.version, len(item.text), item.text, item.score

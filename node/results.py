@@ -1,0 +1,71 @@
+"""What a node answers about the mesh. A lead may know; only its owner's answer is verified."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Source = Literal["gossip", "librarian"]
+Via = Literal["auto", "gossip", "librarian"]
+
+
+class Lead(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that may know.
+
+    `certainty` (0..1): that it really announced one of `matched` at the least; `age_s`: since what we know of
+    it was last confirmed; `error`: share of false positives of that source; `memories`: how many of its
+    memories carry a matched topic, where a librarian says so. Scores compare within one answer only.
+    """
+
+    agent: str
+    score: float
+    certainty: float
+    matched: tuple[str, ...]
+    age_s: float
+    error: float
+    status: str
+    memories: int | None = None
+
+
+class WhoKnows(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may know, most likely first, and where that comes from.
+
+    `note` says what was tried in vain, or what the librarian's policy holds back.
+    """
+
+    query: str
+    terms: tuple[str, ...]
+    source: Source
+    librarian: str
+    leads: tuple[Lead, ...]
+    elapsed_s: float
+    note: str = ""
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node at one moment. `dropped` counts frames of peers that were refused, by reason."""
+
+    agent: str
+    mesh: str
+    pid: int
+    uptime_s: float
+    address: str
+    memories: int
+    versions: int
+    file_bytes: int
+    cache_hits: int
+    cache_misses: int
+    members: dict[str, int]
+    librarians: tuple[str, ...]
+    joined: bool
+    topics: int
+    topics_left_out: int
+    digest_bytes: int
+    digest_error: float
+    frames_in: int
+    bytes_in: int
+    frames_out: int
+    bytes_out: int
+    unsent: int
+    dropped: dict[str, int]

@@ -1,0 +1,105 @@
+"""What other members may ask of a node: the one place where text leaves it.
+
+Requests are answered by two threads of their own, so that they hold up neither the gossip nor our
+user's commands. What waits is bounded; beyond that the asker is told that we are busy.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from functools import partial
+
+from node.memory.store import Store
+from node.net.control import Workers
+from node.net.endpoint import Endpoint
+from node.recall.recall import Item
+from node.recall.recall import recall as recall_from
+from protocol import wire
+from protocol.effects import Route
+from protocol.errors import MalformedFrame, MeshError, PeerRefused
+from protocol.messages import Message, Quote, RecallReply, RecallRequest, Refused
+from protocol.names import AgentName
+
+_log = logging.getLogger(__name__)
+
+READABLE = frozenset({"mesh"})
+"""Visibilities whose text any member may read."""
+
+MAX_SERVED_TOKENS = 20_000
+"""Of one reply: some 80 KiB of English, what fits a frame beside its envelope."""
+
+_THREADS = 2
+_WAITING = 64
+
+
+class Server:
+    """Answers recall requests."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._workers = Workers("avm-serving", threads=_THREADS, limit=_WAITING)
+
+    def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
+        """Answer `request` along `route`, soon. Called by the driver."""
+        done = partial(self._answer, endpoint, sender, route, request)
+        if not self._workers.submit(partial(self._recall, request), done):
+            busy = Refused(request.request, PeerRefused.code, f"{endpoint.agent} is busy")
+            endpoint.driver.send(route, wire.encode(endpoint.agent, busy))
+
+    def close(self) -> None:
+        """Finish what runs, drop what waits."""
+        self._workers.close()
+
+    def _recall(self, request: RecallRequest) -> list[Quote]:
+        budget = min(request.budget_tokens, MAX_SERVED_TOKENS)
+        return [
+            _quote(item)
+            for item in recall_from(self._store, request.query, budget, visibilities=READABLE).items
+        ]
+
+    def _answer(
+        self,
+        endpoint: Endpoint,
+        sender: AgentName,
+        route: Route,
+        request: RecallRequest,
+        future: Future[list[Quote]],
+    ) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            endpoint.driver.send(route, _frame(endpoint.agent, request.request, future.result()))
+            return
+        if not isinstance(error, MeshError):
+            _log.error("a recall for %s failed by our fault", sender, exc_info=error)
+        code = error.code if isinstance(error, MeshError) else MeshError.code
+        refusal = Refused(
+            request.request, code, str(error)[:256] if isinstance(error, MeshError) else "failed"
+        )
+        endpoint.driver.send(route, wire.encode(endpoint.agent, refusal))
+
+
+def _frame(sender: AgentName, request: int, quotes: list[Quote]) -> bytes:
+    """The reply; what does not fit a frame is left out, the least fitting first."""
+    for kept in range(len(quotes), 0, -1):
+        reply: Message = RecallReply(request, tuple(quotes[:kept]))
+        try:
+            return wire.encode(sender, reply)
+        except MalformedFrame:
+            continue
+    return wire.encode(sender, RecallReply(request, ()))
+
+
+def _quote(item: Item) -> Quote:
+    return Quote(
+        path=item.path,
+        version=item.version,
+        title=item.title,
+        text=item.text,
+        tokens=item.tokens,
+        score=item.score,
+        source=item.source,
+        cut=item.cut,
+    )

@@ -1,0 +1,103 @@
+"""A digest: what one agent announces of its topics, one small versioned value.
+
+It says *may know*: every announced topic is found in it (no false negatives), and
+others at its stated error. It carries no text, no title, no path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+import msgspec
+
+from protocol import bloom
+
+FORMAT = 1
+DEFAULT_ERROR = 0.01
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
+
+
+class Announced(msgspec.Struct, frozen=True, array_like=True):
+    """A topic that may be announced: its term, how many memories carry it, its weight (0..1)."""
+
+    term: str
+    memories: int
+    weight: float
+
+    @property
+    def significance(self) -> float:
+        """By this the least significant topics are left out where not all fit."""
+        return self.weight * math.sqrt(self.memories)
+
+
+class Digest(msgspec.Struct, frozen=True, array_like=True):
+    """Wire form: an array in this order. New fields are appended with a default.
+
+    `topics` counts the distinct topics inside, `left_out` those for which no room was left,
+    `bits` is the Bloom filter (`2**log2_bits / 8` bytes), `key_epoch` the mesh's digest key it was made with
+    (0: none), `centroids` the semantic part (empty: none).
+    """
+
+    fmt: Annotated[int, msgspec.Meta(ge=0, le=255)] = FORMAT
+    key_epoch: Annotated[int, msgspec.Meta(ge=0, le=2**32)] = 0
+    topics: Count = 0
+    left_out: Count = 0
+    log2_bits: Annotated[int, msgspec.Meta(ge=bloom.MIN_LOG2_BITS, le=bloom.MAX_LOG2_BITS)] = (
+        bloom.MIN_LOG2_BITS
+    )
+    hashes: Annotated[int, msgspec.Meta(ge=1, le=16)] = bloom.HASHES
+    bits: Annotated[bytes, msgspec.Meta(max_length=(1 << bloom.MAX_LOG2_BITS) // 8)] = bytes(
+        (1 << bloom.MIN_LOG2_BITS) // 8
+    )
+    centroids: Annotated[bytes, msgspec.Meta(max_length=1024)] = b""
+
+    def __post_init__(self) -> None:
+        if len(self.bits) * 8 != 1 << self.log2_bits:
+            raise ValueError(f"{len(self.bits)} bytes of filter where 2**{self.log2_bits} bits are due")
+
+    @classmethod
+    def of(cls, announced: Iterable[Announced], *, error: float = DEFAULT_ERROR) -> Self:
+        """The digest of these topics, as small as `error` (0..1) allows; equal topics give equal bytes.
+
+        A smaller `error` makes fewer false leads and a larger digest: see `bloom.log2_bits_for`.
+        Past the cap the least significant topics are left out and counted; ties go by term.
+        """
+        chosen = sorted(announced, key=lambda topic: (-topic.significance, topic.term))
+        log2_bits = bloom.log2_bits_for(len(chosen), error)
+        room = bloom.capacity(log2_bits, bloom.HASHES, error)
+        return cls._with(chosen[:room], len(chosen[room:]), log2_bits, bloom.HASHES)
+
+    @classmethod
+    def classic(cls, announced: Iterable[Announced]) -> Self:
+        """The 1,024-bit, 3-hash form of the original: 128 bytes whatever is put in."""
+        return cls._with(list(announced), 0, bloom.CLASSIC_LOG2_BITS, bloom.CLASSIC_HASHES)
+
+    @classmethod
+    def _with(cls, chosen: list[Announced], left_out: int, log2_bits: int, hashes: int) -> Self:
+        return cls(
+            topics=len(chosen),
+            left_out=left_out,
+            log2_bits=log2_bits,
+            hashes=hashes,
+            bits=bloom.build((topic.term for topic in chosen), log2_bits, hashes),
+        )
+
+    def may_contain(self, term: str) -> bool:
+        """Whether the agent may have announced `term` (already normalised)."""
+        return bloom.contains(self.bits, term, self.hashes)
+
+    @property
+    def error(self) -> float:
+        """Chance that a topic which is not inside is found all the same, from the bits that are set."""
+        return bloom.error_of_fill(int.from_bytes(self.bits).bit_count(), self.log2_bits, self.hashes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of filter and semantic part, without the few of the envelope."""
+        return len(self.bits) + len(self.centroids)
+
+
+EMPTY = Digest()

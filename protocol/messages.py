@@ -1,0 +1,253 @@
+"""Every message, as a frozen struct. `protocol/README.md` is the specification in prose.
+
+A message travels as a MessagePack array in the order of its fields. Fields are
+only appended, with a default: an older reader ignores what it does not know, a newer one
+fills in what is missing. Kind numbers are only appended, never reused.
+
+Invariant: no message can be larger than its bounds below say; a decoder refuses what is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocol.digest import Announced, Digest
+
+MAX_MEMBERS_A_MESSAGE = 512
+MAX_TERMS = 64
+MAX_QUERY_CHARS = 4096
+MAX_BUDGET_TOKENS = 1_000_000
+MAX_TOPICS_A_MESSAGE = 1000
+SYNC_BUCKETS = 32
+SYNC_HASH_BYTES = 8
+
+Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,63}\Z")]
+Counter = Annotated[int, Meta(ge=0, lt=2**53)]
+Address = Annotated[
+    str,
+    Meta(max_length=256, pattern=r"\Atcp://[^\s:]+:[0-9]{1,5}\Z|\Atcp://\[[0-9a-fA-F:.%a-z]+\]:[0-9]{1,5}\Z"),
+]
+Term = Annotated[str, Meta(min_length=1, max_length=256)]
+Status = Literal["alive", "suspect", "dead", "left"]
+Role = Literal["agent", "librarian"]
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """Base of everything that stands in a frame."""
+
+
+class Claim(Body, frozen=True):
+    """What somebody says of a member, in four values."""
+
+    agent: Name
+    incarnation: Counter
+    version: Counter
+    status: Status
+
+
+class Record(Body, frozen=True):
+    """What an agent says of itself; only its owner makes one. `version` grows with every change.
+
+    `router` takes direct messages, `publisher` sends gossip. `instance` tells two processes that use
+    one name apart: it is drawn once for a memory and kept with it.
+    """
+
+    agent: Name
+    instance: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    incarnation: Counter
+    version: Counter
+    role: Role
+    router: Address
+    publisher: Address
+    digest: Digest
+
+
+class Hello(Body, frozen=True):
+    """First word to a member: which mesh, which wire versions, who I am."""
+
+    mesh: Name
+    oldest: int
+    newest: int
+    record: Record
+
+
+class Welcome(Body, frozen=True):
+    """Answer to a hello: the members I know. `more` records follow in `Records`."""
+
+    mesh: Name
+    wire: int
+    records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+
+
+class Refusal(Body, frozen=True):
+    """A hello was refused; `code` is one of `errors.BY_CODE`."""
+
+    code: Annotated[str, Meta(max_length=32)]
+    reason: Annotated[str, Meta(max_length=256)]
+
+
+class Heartbeat(Body, frozen=True):
+    """I am here, at this version, and my view of the members hashes to `view`. Never relayed."""
+
+    incarnation: Counter
+    version: Counter
+    view: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Announce(Body, frozen=True):
+    """News of members; relayed once. Small records ride along, others are pulled by `Get`."""
+
+    claims: Annotated[tuple[Claim, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+    records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
+
+
+class Get(Body, frozen=True):
+    """Send me the records of these agents."""
+
+    agents: Annotated[tuple[Name, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+
+
+class Records(Body, frozen=True):
+    """Records, as asked for by `Get` or found missing by `Sync`."""
+
+    records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+
+
+class Sync(Body, frozen=True):
+    """Push-pull anti-entropy: a hash over the claims of each of 32 buckets of agents, 8 bytes each."""
+
+    hashes: Annotated[
+        bytes, Meta(min_length=SYNC_BUCKETS * SYNC_HASH_BYTES, max_length=SYNC_BUCKETS * SYNC_HASH_BYTES)
+    ]
+
+
+class SyncDiff(Body, frozen=True):
+    """The buckets in which we differ, and all my claims there."""
+
+    buckets: Annotated[tuple[Annotated[int, Meta(ge=0, lt=SYNC_BUCKETS)], ...], Meta(max_length=SYNC_BUCKETS)]
+    claims: Annotated[tuple[Claim, ...], Meta(max_length=2048)]
+
+
+class Ping(Body, frozen=True):
+    """Are you there? Sent to a member that has been silent."""
+
+    nonce: Counter
+
+
+class Ack(Body, frozen=True):
+    """Answer to a ping."""
+
+    nonce: Counter
+
+
+class Who(Body, frozen=True):
+    """To a librarian: who knows these (normalised) terms?"""
+
+    request: Counter
+    terms: Annotated[tuple[Term, ...], Meta(max_length=MAX_TERMS)]
+    limit: Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Holder(Body, frozen=True):
+    """One agent in a librarian's answer. `agent` is empty under the policy *existence*."""
+
+    agent: str
+    score: float
+    matched: Annotated[tuple[Term, ...], Meta(max_length=MAX_TERMS)]
+    memories: Counter
+    age_s: Annotated[float, Meta(ge=0)]
+
+
+class WhoReply(Body, frozen=True):
+    """A librarian's answer, best first. `agents_known` says over how many agents it was looked up."""
+
+    request: Counter
+    policy: Literal["full", "owner", "existence", "none"]
+    agents_known: Counter
+    holders: Annotated[tuple[Holder, ...], Meta(max_length=1000)]
+
+
+class Metadata(Body, frozen=True):
+    """Topics for a librarian. A snapshot (sequence 0 of a new `feed`) replaces all; others change.
+
+    `feed` names one unbroken series; `sequence` counts its messages from 0.
+    """
+
+    feed: Counter
+    sequence: Counter
+    topics: Annotated[tuple[Announced, ...], Meta(max_length=MAX_TOPICS_A_MESSAGE)]
+    removed: Annotated[tuple[Term, ...], Meta(max_length=MAX_TOPICS_A_MESSAGE)] = ()
+
+
+class MetadataAck(Body, frozen=True):
+    """The librarian stands at `expected` of `feed`: send that one next. 0: start again with a snapshot."""
+
+    feed: Counter
+    expected: Counter
+
+
+class RecallRequest(Body, frozen=True):
+    """What do you have on this that I may see, in so many tokens?"""
+
+    request: Counter
+    query: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARS)]
+    budget_tokens: Annotated[int, Meta(ge=1, le=MAX_BUDGET_TOKENS)]
+
+
+class Quote(Body, frozen=True):
+    """One memory, or a part of it, in a recall reply."""
+
+    path: Annotated[str, Meta(max_length=512)]
+    version: Counter
+    title: Annotated[str, Meta(max_length=512)]
+    text: str
+    tokens: Counter
+    score: float
+    source: Annotated[str, Meta(max_length=64)]
+    cut: bool
+
+
+class RecallReply(Body, frozen=True):
+    """What the owner allows the asker to see, packed into its share of the budget."""
+
+    request: Counter
+    quotes: Annotated[tuple[Quote, ...], Meta(max_length=1000)]
+
+
+class Refused(Body, frozen=True):
+    """An answer to any request: no, and why. `code` is one of `errors.BY_CODE`."""
+
+    request: Counter
+    code: Annotated[str, Meta(max_length=32)]
+    reason: Annotated[str, Meta(max_length=256)]
+
+
+Gossip = Hello | Welcome | Refusal | Heartbeat | Announce | Get | Records | Sync | SyncDiff | Ping | Ack
+Reply = WhoReply | RecallReply | Refused
+Request = Who | Metadata | MetadataAck | RecallRequest
+Message = Gossip | Reply | Request
+
+KINDS: dict[int, type[Message]] = {
+    1: Hello,
+    2: Welcome,
+    3: Refusal,
+    4: Heartbeat,
+    5: Announce,
+    6: Get,
+    7: Records,
+    8: Sync,
+    9: SyncDiff,
+    10: Ping,
+    11: Ack,
+    12: Who,
+    13: WhoReply,
+    14: Metadata,
+    15: MetadataAck,
+    16: RecallRequest,
+    17: RecallReply,
+    18: Refused,
+}
+NUMBERS: dict[type[Message], int] = {kind: number for number, kind in KINDS.items()}

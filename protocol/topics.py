@@ -1,0 +1,333 @@
+"""Text to terms and topics: the one normalisation that memories, queries, indexes and digests share.
+
+A term is what two spellings of one word have in common: NFKC, casefolded,
+without accents where the letters are Latin, English words stemmed (Porter 2).
+Scripts that put no spaces between words (Chinese, Japanese, Korean, Thai, Lao,
+Khmer, Myanmar) give overlapping pairs of characters. Identifiers are found by
+their parts and as a whole: `HTTPServer` gives http, server, httpserver.
+
+Invariants:
+ 1. Terms are not empty, have no white space, and at most `MAX_TERM_CHARS` characters.
+ 2. Equal texts give equal terms, whatever was asked before: what is remembered here is only a shortcut.
+ 3. Any `str` is taken, NUL and lone surrogates too; they part words and vanish.
+ 4. A topic that `extract` finds in a text is among the `query_terms` of a short question quoting it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import pairwise
+
+import msgspec
+import Stemmer
+
+MAX_TERM_CHARS = 64
+MAX_TOPICS = 24
+MAX_QUERY_TERMS = 32
+
+_MEMO_WORDS = 16_384
+"""Words remembered, and as many from the generation before: 8 MiB when both are full. An English writer uses
+30,000, mostly the first 5,000; fewer here cost 5 us for each word that has to be worked out again."""
+
+_LONGEST_NUMBER = 4  # Longer words with digits in them seldom come twice, and would push out those that do.
+_MAX_PHRASE_WORDS = 6
+_COMMON_WORTH, _USUAL_WORTH, _NAME_WORTH, _MOST_FOR_WORDS = 10, 30, 40, 75
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_STOP = _listed("""
+    a about above after again against all also am an and any are aren't as at be because been before
+    being below between both but by can can't cannot could couldn't did didn't do does doesn't doing
+    don't down during each few for from further had hadn't has hasn't have haven't having he her here
+    hers herself him himself his how however i i'd i'll i'm i've if in into is isn't it it's its itself
+    just let let's may me might more most must my myself no nor not now of off on once only or other our
+    ours ourselves out over own please same shall she should shouldn't so some such than that that's the
+    their theirs them themselves then there there's these they they're this those through thus to too
+    under until up upon us very was wasn't we we're were weren't what what's when where which while who
+    who's whom whose why will with within without won't would wouldn't yes yet you you're your yours
+    yourself yourselves
+""")
+_COMMON = _listed("""
+    able across actually add almost along already although always another anyone anything around ask
+    asked away back bad become began begin believe best better big bit bring call called came case
+    certain change come comes coming common day days different done early easily easy either else end
+    enough especially etc even ever every everyone everything example fact far feel felt find first five
+    following follows found four full gave general generally get gets getting give given gives go goes
+    going gone good got great half happen happened hard help high hold hour house idea important include
+    included including instead keep kept kind knew know known large last late later least left less life
+    like likely line little long look looked lot low made main make makes making man many matter maybe
+    mean means men moment months morning move much name near need needed needs never new next nice night
+    nothing number often okay old one ones open order part past people perhaps person place point
+    possible present probably problem put quite rather real really reason right run said saw say says
+    second see seem seemed seems seen self set several show shown side simple simply since six small
+    something sometimes soon sort start started state still stop sure take taken takes talk tell ten
+    thank thanks thing things think third though thought three time times today together told took top
+    toward try turn two use used useful uses using usually value various want wanted way ways week weeks
+    well went whether whole wish woman word words work world year years young
+""")
+
+_ASCII_WORD = re.compile(r"[A-Za-z0-9_]+(?:['.][A-Za-z0-9_]+)*")
+_LINK = r"(?:[ \t]+(?:of|the|de|van|von|der|la|and)){0,2}[ \t]+"
+_ASCII_NAME = re.compile(rf"[A-Z][\w'-]*(?:{_LINK}[A-Z][\w'-]*)+")
+_HASHTAG = re.compile(r"(?<![\w#&/])#(\w[\w-]*)")
+_SEAM = re.compile(
+    r"[._]+|(?<=\b[cdjlmnstCDJLMNST])['\u2019]|(?<=[a-z0-9]{2})(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})"
+)
+_LATIN_ACCENT = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+_DENSE = (  # Scripts without spaces between words, and Hangul, whose words carry their particles.
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\ua9e0-\ua9ff\uaa60-\uaa7f\uac00-\ud7a3\uf900-\ufaff\U00020000-\U000323af"
+)
+_DENSE_RUN = re.compile(f"[{_DENSE}]")
+
+_stem = Stemmer.Stemmer("english", 0).stemWord
+
+
+class Topic(msgspec.Struct, frozen=True, gc=False):
+    """A term, or two joined by a space, and how well it tells what its text is about (0..1)."""
+
+    term: str
+    weight: float
+
+
+class Analysis(msgspec.Struct, frozen=True, gc=False):
+    """A memory as the index takes it: the terms of its text and of its title in order, and its topics.
+
+    Topics are (term, weight in percent), ordered as `extract` orders them: tuples, as every write makes them.
+    """
+
+    text: list[str]
+    title: list[str]
+    topics: list[tuple[str, int]]
+
+
+class _Word(msgspec.Struct, frozen=True, gc=False):
+    """What one written word gives. The whole of an identifier comes last; `dense` ones have no whole.
+
+    `worth` is its weight as a topic for each time it is there, in percent.
+    """
+
+    terms: tuple[str, ...]
+    content: tuple[str, ...]
+    worth: int
+    dense: bool
+
+
+def terms(text: str) -> list[str]:
+    """All terms of `text` in order, stop words too; an identifier gives its parts, then itself."""
+    found: list[str] = []
+    for word in _words(text):
+        found += word.terms
+    return found
+
+
+def content_terms(text: str) -> list[str]:
+    """The terms of `text` in order, without stop words."""
+    found: list[str] = []
+    for word in _words(text):
+        found += word.content
+    return found
+
+
+def extract(text: str, *, title: str = "", tags: Iterable[str] = ()) -> list[Topic]:
+    """What a memory is about: at most `MAX_TOPICS`, by weight descending, ties by term.
+
+    Tags and hashtags weigh 1; a proper name of several words gives each pair of neighbours in it;
+    then the words of the title, then what the text says often and English does not.
+    """
+    found = analyse(text, title=title, tags=tags).topics
+    return [Topic(term, weight / 100) for term, weight in found]
+
+
+def query_terms(question: str) -> list[str]:
+    """The terms to look up for `question`: its content terms, then pairs of neighbours; no repeats.
+
+    At most `MAX_QUERY_TERMS`, of which a third is kept for pairs when the question is long. A question of
+    stop words alone gives those.
+    """
+    words = _words(question)
+    singles = list(dict.fromkeys(term for word in words for term in word.content))
+    if not singles:
+        return list(dict.fromkeys(term for word in words for term in word.terms))[:MAX_QUERY_TERMS]
+    pairs = list(dict.fromkeys(_pairs(words)))
+    room = max(MAX_QUERY_TERMS - len(pairs), MAX_QUERY_TERMS * 2 // 3)
+    return (singles[:room] + pairs)[:MAX_QUERY_TERMS]
+
+
+def analyse(text: str, *, title: str = "", tags: Iterable[str] = ()) -> Analysis:
+    """`terms` of the text and of the title, and the topics of all, in one pass over the words."""
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    text_terms: list[str] = []
+    weights: dict[str, int] = {}
+    seen = weights.get
+    for word in _words(plain):
+        found = word.terms
+        text_terms += found
+        if worth := word.worth:
+            for term in word.content:
+                if (weight := seen(term)) is None:
+                    weights[term] = worth
+                elif weight < _MOST_FOR_WORDS:
+                    weights[term] = min(weight + worth, _MOST_FOR_WORDS)
+
+    title_terms: list[str] = []
+    if title:
+        for word in _words(title):
+            title_terms += word.terms
+            for term in word.content:
+                weights[term] = max(seen(term, 0), 80 if word.worth > _COMMON_WORTH else 40)
+        weights.update(dict.fromkeys(_name_pairs(title), 85))
+    weights.update(dict.fromkeys(_name_pairs(plain), 85))
+    hashtags = _HASHTAG.findall(plain) if "#" in plain else ()
+    for label in (*tags, *hashtags):
+        weights.update(dict.fromkeys(_label_terms(label), 100))
+
+    best = sorted(weights)
+    best.sort(key=weights.__getitem__, reverse=True)  # Stable: ties stay in the order of their terms.
+    return Analysis(text_terms, title_terms, [(term, weights[term]) for term in best[:MAX_TOPICS]])
+
+
+def _name_pairs(text: str) -> Iterator[str]:
+    """The pairs of neighbours in each proper name of several words."""
+    name = _ASCII_NAME if text.isascii() else _wide_name()
+    for phrase in name.findall(text):
+        yield from _pairs(_words(phrase)[:_MAX_PHRASE_WORDS])
+
+
+def _label_terms(label: str) -> list[str]:
+    """A tag's topics: its words and the pairs of neighbours in it; stop words where it has no others."""
+    words = _words(label)[:_MAX_PHRASE_WORDS]
+    singles = [term for word in words for term in word.content]
+    return [*singles, *_pairs(words)] or [term for word in words for term in word.terms]
+
+
+def _pairs(words: list[_Word]) -> Iterator[str]:
+    """Neighbours among the words that are no stop words, joined by a space."""
+    heads = [word.content[-1] for word in words if word.content and not word.dense]
+    return (f"{left} {right}" for left, right in pairwise(heads) if left != right)
+
+
+_memo: dict[str, _Word] = {}
+_older: dict[str, _Word] = {}
+
+
+def _words(text: str) -> list[_Word]:
+    if text.isascii():
+        found = _ASCII_WORD.findall(text)
+    else:
+        found = _wide_word().findall(unicodedata.normalize("NFKC", text))
+    known = _memo.get
+    return [known(raw) or _learn(raw) for raw in found]
+
+
+def _learn(raw: str) -> _Word:
+    word = _older.get(raw) or _understand(raw)
+    if len(raw) <= MAX_TERM_CHARS and (len(raw) <= _LONGEST_NUMBER or raw.isalpha()):
+        if len(_memo) >= _MEMO_WORDS:
+            _older.clear()
+            _older.update(_memo)
+            _memo.clear()
+        _memo[raw] = word
+    return word
+
+
+def _understand(raw: str) -> _Word:
+    if raw.isascii() and raw.isalpha() and raw[1:].islower():
+        return _plain_word(raw, raw.lower())
+    if not raw.isascii() and _DENSE_RUN.search(raw):
+        found = tuple(_dense_terms(raw))
+        return _Word(found, found, _USUAL_WORTH, True)
+    whole = _fold(raw)
+    if not whole:
+        return _Word((), (), 0, False)
+    parts = [part for part in _SEAM.split(raw) if part.strip("'")]
+    if len(parts) > 1 and whole not in _STOP:
+        found = (*(term for part in parts if (term := _term(_fold(part)))), whole[:MAX_TERM_CHARS])
+        return _Word(found, tuple(dict.fromkeys(found)), _NAME_WORTH, False)
+    return _plain_word(raw, whole)
+
+
+def _plain_word(raw: str, whole: str) -> _Word:
+    single = (_term(whole),)
+    if whole in _STOP or (len(whole) == 1 and raw.isascii() and raw.islower()):
+        return _Word(single, (), 0, False)
+    if whole in _COMMON or whole.isdecimal():
+        return _Word(single, single, _COMMON_WORTH, False)
+    # A capital is a name or the start of a sentence: a small bonus for either.
+    return _Word(single, single, _USUAL_WORTH if raw[0].islower() else _NAME_WORTH, False)
+
+
+def _fold(raw: str) -> str:
+    """One spelling for all of case, accents on Latin letters, apostrophes and invisible joiners."""
+    if raw.isascii():
+        return raw.lower().strip("_")
+    folded = unicodedata.normalize("NFKC", raw.casefold()).replace("\u2019", "'")
+    folded = _LATIN_ACCENT.sub("", unicodedata.normalize("NFD", folded))
+    folded = unicodedata.normalize("NFC", folded)
+    return re.sub("[\u00ad\u200c\u200d\\s]", "", folded).strip("_'")
+
+
+def _term(folded: str) -> str:
+    if folded.isascii():
+        stemmed: str = _stem(folded)
+        folded = stemmed.strip("'") or folded
+    return folded[:MAX_TERM_CHARS]
+
+
+def _dense_terms(raw: str) -> Iterator[str]:
+    """Overlapping pairs of characters, each with its marks; words of other scripts in between as they are."""
+    for run in _dense_split().findall(raw):
+        if not _DENSE_RUN.match(run):
+            yield from _understand(run).terms
+            continue
+        clusters = _cluster().findall(_fold(run))
+        if len(clusters) == 1:
+            yield clusters[0][:MAX_TERM_CHARS]
+        for left, right in pairwise(clusters):
+            yield (left + right)[:MAX_TERM_CHARS]
+
+
+@cache
+def _characters(*categories: str) -> str:
+    """Those of the Unicode categories as the inside of a character class; `re` has none for them."""
+    ranges: list[list[int]] = []
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x1F000)):
+        if unicodedata.category(chr(code)) in categories:
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+
+
+@cache
+def _marks() -> str:
+    return _characters("Mn", "Mc", "Me")
+
+
+@cache
+def _wide_name() -> re.Pattern[str]:
+    name = rf"[A-Z{_characters('Lu', 'Lt')}][\w{_marks()}'-]*"
+    return re.compile(rf"\b{name}(?:{_LINK}{name})+")
+
+
+@cache
+def _wide_word() -> re.Pattern[str]:
+    letter = rf"[\w{_marks()}\u00ad\u200c\u200d]"
+    return re.compile(rf"{letter}+(?:['.\u2019]{letter}+)*")
+
+
+@cache
+def _dense_split() -> re.Pattern[str]:
+    return re.compile(f"[{_DENSE}][{_DENSE}{_marks()}]*|[^{_DENSE}]+")
+
+
+@cache
+def _cluster() -> re.Pattern[str]:
+    return re.compile(f".[{_marks()}]*", re.DOTALL)
