@@ -30,7 +30,8 @@ from protocol.names import check_agent_name
 
 TARGET = 0.40
 SYLLABLES = re.findall(
-    "[a-z]+", "ba co di fu ga he ji ko la mi no pe qua ri so ta ul ve wo xi ya zo ster ment tion ing al er on is"
+    "[a-z]+",
+    "ba co di fu ga he ji ko la mi no pe qua ri so ta ul ve wo xi ya zo ster ment tion ing al er on is",
 )
 
 

@@ -6,6 +6,7 @@ reads the directory in its own thread, under the driver's lock: no hand-over, mi
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -26,9 +27,11 @@ from node.results import NodeStatus, Via, WhoKnows
 from node.serving import Server
 from protocol.digest import EMPTY, Digest
 from protocol.effects import Effect, Route
-from protocol.errors import PeerRefused
+from protocol.errors import MeshError, PeerRefused
 from protocol.messages import MetadataAck, RecallRequest, Refused, Request, Who
 from protocol.names import AgentName
+
+_log = logging.getLogger(__name__)
 
 _SMALL_BYTES = 4 * 1024 * 1024  # Counting the topics of a larger file would hold up the start.
 
@@ -37,7 +40,7 @@ class MemoryNode(LocalMemory):
     """A running node. `close` it, or use it in a `with`; it takes commands of its user until then."""
 
     def __init__(
-        self, agent: str, *, config: NodeConfig | None = None, on_stop: Callable[[], None] | None = None
+        self, agent: str, *, config: NodeConfig | None = None, on_stop: Callable[[], object] | None = None
     ) -> None:
         """Start to gossip at once; nothing waits for the mesh. `on_stop`: what the command *stop* does.
 
@@ -55,19 +58,24 @@ class MemoryNode(LocalMemory):
             raise
         self._announcer = Announcer(self._store, self._endpoint.driver, self._feeds)
         self._questions = Questions(self._store, self._endpoint)
-        self._endpoint.start()
-        self._announcer.start()
+        try:
+            self._endpoint.start()
+            self._announcer.start()
+        except BaseException:
+            self.close()
+            raise
 
     def _endpoint_for(self, instance: int) -> Endpoint:
-        claim = Register(self.config.folder).claim(self.agent)
         small = self.config.memory_file(self.agent).stat().st_size <= _SMALL_BYTES
+        digest = Digest.of(announced(self._store)) if small else EMPTY
+        incarnation = self._store.next_incarnation()
         return Endpoint(
-            claim,
+            Register(self.config.folder).claim(self.agent),
             self.config,
             agent=self.agent,
             role="agent",
             instance=instance,
-            incarnation=self._store.next_incarnation(),
+            incarnation=incarnation,
             hooks=Hooks(
                 on_request=self._on_request,
                 on_incarnation=self._store_incarnation,
@@ -77,12 +85,30 @@ class MemoryNode(LocalMemory):
                 name: getattr(self, name)
                 for name in (
                     *("remember", "read", "history", "forget", "browse", "search", "recall"),
-                    *("who_knows", "ask", "members", "status"),
+                    *("who_knows", "ask", "members", "status", "statistics"),
                 )
             }
             | {"remember_many": self._remember_many, "stop": self._stop},
-            digest=Digest.of(announced(self._store)) if small else EMPTY,
+            digest=digest,
         )
+
+    @property
+    def address(self) -> str:
+        """Where other members reach us."""
+        return self._endpoint.driver.transport.router_address
+
+    def on_refusal(self, action: Callable[[], object]) -> None:
+        """Do `action` when the mesh refuses us (our name is taken, another mesh): we are no member then.
+
+        It is done in the thread that gossips: it may have the node closed, but not close it itself.
+        """
+        self._endpoint.on_refusal = action
+        if self._endpoint.refusal is not None:
+            action()
+
+    def check(self) -> None:
+        """Raise what the mesh refused us for, if it did."""
+        self._endpoint.check()
 
     def who_knows(self, query: str, *, limit: int = 10, via: Via = "auto") -> WhoKnows:
         """Who may know of `query`, most likely first, ourselves included.
@@ -91,7 +117,7 @@ class MemoryNode(LocalMemory):
         which. `gossip` never leaves the process; `librarian` raises `NotFound` or `PeerSilent`
         where none answers.
         """
-        self._endpoint.check()
+        self.check()
         return self._questions.who_knows(query, limit=limit, via=via)
 
     def ask(
@@ -102,14 +128,14 @@ class MemoryNode(LocalMemory):
         The `max_peers` most likely agents are asked at once; those silent after `timeout_s` are named in
         `silent_peers`. Owners decide what they give: memories of visibility `mesh`.
         """
-        self._endpoint.check()
+        self.check()
         return self._questions.ask(
             query, budget_tokens=budget_tokens, max_peers=max_peers, timeout_s=timeout_s
         )
 
     def members(self) -> list[MemberInfo]:
         """Everybody we know of, ourselves and the lately dead included, by name."""
-        self._endpoint.check()
+        self.check()
         return self._endpoint.members()
 
     def status(self) -> NodeStatus:
@@ -168,7 +194,10 @@ class MemoryNode(LocalMemory):
         self._on_stop()
 
     def _store_incarnation(self, incarnation: int) -> None:
-        self._store.raise_incarnation(incarnation - 1)
+        try:
+            self._store.raise_incarnation(incarnation - 1)
+        except MeshError as error:  # Too low after a restart, it is refuted and raised once more.
+            _log.error("could not keep incarnation %d: %s", incarnation, error)
 
     def _on_tick(self, now: float) -> Iterable[Effect]:
         return self._feeds.on_tick(now, self._endpoint.driver.peer.engine)

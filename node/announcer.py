@@ -14,6 +14,7 @@ from node.feeds import LibrarianFeeds
 from node.memory.store import Store
 from node.net.driver import Driver, now
 from protocol.digest import Announced, Digest
+from protocol.errors import MeshError
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Announcer:
         self._thread = threading.Thread(target=self._run, name="avm-announcer", daemon=True)
 
     def start(self) -> None:
-        """Begin to follow the store."""
+        """Tell what is there already, and follow the store from now on."""
+        self._changed.set()
         self._thread.start()
 
     def changed(self) -> None:
@@ -73,6 +75,9 @@ class Announcer:
                 return
             self._changed.clear()
             started = time.perf_counter()
-            self.tell()
+            try:
+                self.tell()
+            except MeshError as error:
+                _log.error("could not read the topics to announce, until the next write: %s", error)
             if self._closed.wait(_REST * (time.perf_counter() - started)):
                 return

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from node.config import NodeConfig
-from node.memory.records import Draft, Hit, Memory, Receipt, Summary, Version, Visibility
+from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
 from node.net.control import ControlClient
 from node.net.endpoint import MemberInfo
 from node.net.register import Register
 from node.recall.recall import Recall
 from node.results import NodeStatus, Via, WhoKnows
-from protocol.errors import NotFound
+from protocol.errors import InvalidInput, NotFound
 from protocol.names import check_agent_name
 
 _LONG_S = 600.0  # For a large batch of memories.
@@ -46,6 +46,8 @@ class NodeClient:
         metadata: Mapping[str, object] | None = None,
     ) -> Receipt:
         """See `MemoryNode.remember`."""
+        if isinstance(tags, str):
+            raise InvalidInput("tags", f"{tags[:80]!r} is one string", "give a sequence of them")
         return self._control.call(
             Receipt,
             "remember",
@@ -82,9 +84,18 @@ class NodeClient:
         """See `MemoryNode.search`."""
         return self._control.call(list[Hit], "search", query=query, limit=limit)
 
-    def recall(self, query: str, *, budget_tokens: int = 1000) -> Recall:
+    def recall(
+        self, query: str, *, budget_tokens: int = 1000, visibilities: Collection[str] | None = None
+    ) -> Recall:
         """See `MemoryNode.recall`."""
-        return self._control.call(Recall, "recall", query=query, budget_tokens=budget_tokens)
+        chosen = None if visibilities is None else list(visibilities)
+        return self._control.call(
+            Recall, "recall", query=query, budget_tokens=budget_tokens, visibilities=chosen
+        )
+
+    def statistics(self) -> Statistics:
+        """See `MemoryNode.statistics`."""
+        return self._control.call(Statistics, "statistics")
 
     def who_knows(self, query: str, *, limit: int = 10, via: Via = "auto") -> WhoKnows:
         """See `MemoryNode.who_knows`."""

@@ -22,6 +22,8 @@ def _data_dir() -> Path:
 class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     """A member's settings, and those of its memory."""
 
+    agent: str = ""
+    """The agent that a command means where it names none."""
     data_dir: Path = msgspec.field(default_factory=_data_dir)
     """Folder of the memories: `<data_dir>/<mesh>/<agent>.db`; 0700."""
     durability: Literal["normal", "full"] = "normal"

@@ -17,7 +17,7 @@ class LibrarianFeeds:
     """One feed for each librarian. Its owner holds the driver's lock whenever it calls."""
 
     def __init__(self) -> None:
-        self._topics: Topics = {}
+        self._topics: Topics | None = None
         self._feeds: dict[AgentName, FeedSender] = {}
 
     def set_topics(self, announced: list[Announced]) -> None:
@@ -27,7 +27,12 @@ class LibrarianFeeds:
             feed.set_topics(self._topics)
 
     def on_tick(self, now: float, engine: GossipEngine) -> Iterator[Effect]:
-        """What is to be sent now; librarians that are gone are dropped, new ones get everything."""
+        """What is to be sent now; librarians that are gone are dropped, new ones get everything.
+
+        Nothing before the topics are known: an empty snapshot would wipe out what a librarian has of us.
+        """
+        if self._topics is None:
+            return
         librarians = {
             member.agent: Route(member.record.router)
             for member in engine.members.living()

@@ -121,4 +121,9 @@ class LocalMemory:
 
 def drafts_from(values: list[dict[str, Any]]) -> list[Draft]:
     """Drafts as they come over a socket or from a file; `InvalidInput` names the first that is none."""
-    return msgspec.convert(values, list[Draft])
+    try:
+        return msgspec.convert(values, list[Draft])
+    except msgspec.ValidationError as error:
+        problem, _, at = str(error).partition(" - at `$")
+        field = f"drafts{at.rstrip('`')}"
+        raise InvalidInput(field, f"{problem[:1].lower()}{problem[1:]}", "correct it") from None

@@ -34,6 +34,7 @@ from protocol.topics import query_terms
 
 MAX_LEADS = 1000
 MAX_PEERS = 32
+MAX_TIMEOUT_S = 3600.0
 LIBRARIAN_S = 0.25
 """How long one librarian may take. Higher waits longer for a dead one before gossip answers."""
 _LIBRARIANS = 2  # Asked one after the other, before gossip.
@@ -50,7 +51,8 @@ class Questions:
         check_count("limit", limit, MAX_LEADS)
         if via not in ("auto", "gossip", "librarian"):
             raise InvalidInput("via", f"{via!r} is none", "use auto, gossip or librarian")
-        terms = query_terms(check_query(query))
+        query = _sendable(check_query(query))
+        terms = query_terms(query)
         started = time.perf_counter()
         note = ""
         if via != "gossip":
@@ -146,8 +148,10 @@ class Questions:
         """See `MemoryNode.ask`."""
         check_count("budget_tokens", budget_tokens, MAX_BUDGET_TOKENS)
         check_count("max_peers", max_peers, MAX_PEERS)
-        if not 0.0 < timeout_s <= 3600.0:
-            raise InvalidInput("timeout_s", f"{timeout_s!r} is out of range", "use seconds, more than 0")
+        if not isinstance(timeout_s, int | float) or not 0.0 < timeout_s <= MAX_TIMEOUT_S:
+            fix = f"use seconds, more than 0 and at most {MAX_TIMEOUT_S:.0f}"
+            raise InvalidInput("timeout_s", f"{timeout_s!r} is out of range", fix)
+        query = _sendable(check_query(query))
         found = self.who_knows(query, limit=max_peers + 1, via="auto")
         peers = self._routes([lead.agent for lead in found.leads])[:max_peers]
         pending = self._endpoint.driver.ask(
@@ -175,6 +179,11 @@ class Questions:
         others = [AgentName(agent) for agent in agents if agent != self._endpoint.agent]
         routes = [(agent, self._endpoint.route_to(agent)) for agent in others]
         return [(agent, route) for agent, route in routes if route is not None]
+
+
+def _sendable(query: str) -> str:
+    """The wire takes no lone surrogates, which a shell makes of bytes that are no UTF-8."""
+    return query if query.isascii() else query.encode(errors="replace").decode()
 
 
 def _item(agent: AgentName, quote: Quote) -> Item:

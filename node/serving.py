@@ -18,7 +18,7 @@ from node.recall.recall import recall as recall_from
 from protocol import wire
 from protocol.effects import Route
 from protocol.errors import MalformedFrame, MeshError, PeerRefused
-from protocol.messages import Message, Quote, RecallReply, RecallRequest, Refused
+from protocol.messages import Quote, RecallReply, RecallRequest, Refused
 from protocol.names import AgentName
 
 _log = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ READABLE = frozenset({"mesh"})
 
 MAX_SERVED_TOKENS = 20_000
 """Of one reply: some 80 KiB of English, what fits a frame beside its envelope."""
+
+MAX_QUOTES = 1000
+"""Of one reply, as the wire format allows."""
 
 _THREADS = 2
 _WAITING = 64
@@ -43,7 +46,7 @@ class Server:
     def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
         """Answer `request` along `route`, soon. Called by the driver."""
         done = partial(self._answer, endpoint, sender, route, request)
-        if not self._workers.submit(partial(self._recall, request), done):
+        if not self._workers.submit(partial(self._recall, endpoint.agent, request), done):
             busy = Refused(request.request, PeerRefused.code, f"{endpoint.agent} is busy")
             endpoint.driver.send(route, wire.encode(endpoint.agent, busy))
 
@@ -51,12 +54,15 @@ class Server:
         """Finish what runs, drop what waits."""
         self._workers.close()
 
-    def _recall(self, request: RecallRequest) -> list[Quote]:
+    def _recall(self, sender: AgentName, request: RecallRequest) -> bytes:
+        """The reply's frame; where not even one quote fits, all are cut to a smaller budget."""
         budget = min(request.budget_tokens, MAX_SERVED_TOKENS)
-        return [
-            _quote(item)
-            for item in recall_from(self._store, request.query, budget, visibilities=READABLE).items
-        ]
+        while True:
+            found = recall_from(self._store, request.query, budget, visibilities=READABLE)
+            frame = _frame(sender, request.request, [_quote(item) for item in found.items])
+            if frame is not None:
+                return frame
+            budget //= 2
 
     def _answer(
         self,
@@ -64,13 +70,13 @@ class Server:
         sender: AgentName,
         route: Route,
         request: RecallRequest,
-        future: Future[list[Quote]],
+        future: Future[bytes],
     ) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
-            endpoint.driver.send(route, _frame(endpoint.agent, request.request, future.result()))
+            endpoint.driver.send(route, future.result())
             return
         if not isinstance(error, MeshError):
             _log.error("a recall for %s failed by our fault", sender, exc_info=error)
@@ -81,15 +87,14 @@ class Server:
         endpoint.driver.send(route, wire.encode(endpoint.agent, refusal))
 
 
-def _frame(sender: AgentName, request: int, quotes: list[Quote]) -> bytes:
-    """The reply; what does not fit a frame is left out, the least fitting first."""
-    for kept in range(len(quotes), 0, -1):
-        reply: Message = RecallReply(request, tuple(quotes[:kept]))
+def _frame(sender: AgentName, request: int, quotes: list[Quote]) -> bytes | None:
+    """The reply; what does not fit a frame is left out, the least fitting first. None where nothing fits."""
+    for kept in range(min(len(quotes), MAX_QUOTES), 0, -1):
         try:
-            return wire.encode(sender, reply)
+            return wire.encode(sender, RecallReply(request, tuple(quotes[:kept])))
         except MalformedFrame:
             continue
-    return wire.encode(sender, RecallReply(request, ()))
+    return None if quotes else wire.encode(sender, RecallReply(request, ()))
 
 
 def _quote(item: Item) -> Quote:

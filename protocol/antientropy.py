@@ -18,7 +18,7 @@ from protocol.dissemination import chunks, portions
 from protocol.membership import Member, Membership, precedence
 from protocol.messages import SYNC_BUCKETS, SYNC_HASH_BYTES, Announce, Claim, Records, Sync, SyncDiff
 
-_CLAIMS_A_MESSAGE = 1536
+_CLAIMS_A_MESSAGE = 1024  # Of up to 93 bytes each; more would not fit a frame.
 
 
 def differing_buckets(sync: Sync, members: Membership) -> list[int]:
@@ -46,13 +46,15 @@ def diffs(sync: Sync, members: Membership) -> list[SyncDiff]:
 
 
 def newer_here(diff: SyncDiff, members: Membership) -> list[Member]:
-    """Members of whom we know more than the sender of `diff`."""
+    """Members of whom we know more than the sender of `diff`. It is not told that strangers died."""
     theirs = {claim.agent: claim for claim in diff.claims}
     newer = []
     for claim in members.in_buckets(frozenset(diff.buckets)):
         told = theirs.get(claim.agent)
         member = members.get(claim.agent)
-        if member is not None and (told is None or precedence(told) < precedence(claim)):
+        if member is None or (told is None and not member.is_backed):
+            continue
+        if told is None or precedence(told) < precedence(claim):
             newer.append(member)
     return newer
 

@@ -33,9 +33,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class _Ask:
     __slots__ = ("deadline", "outstanding", "replies", "started_at")
 
-    def __init__(self, now: float, deadline: float) -> None:
+    def __init__(self, now: float, deadline: float, outstanding: dict[AgentName, int]) -> None:
         self.started_at, self.deadline = now, deadline
-        self.outstanding: dict[AgentName, int] = {}
+        self.outstanding = outstanding
         self.replies: dict[AgentName, Reply] = {}
 
 
@@ -43,7 +43,7 @@ class AskTable:
     """All asks of one member. Request numbers are never used twice in its life."""
 
     def __init__(self, *, first_request: int, limit: int = 1024) -> None:
-        """`first_request`: where numbering starts; another one after each restart keeps late replies apart."""
+        """Numbering starts after `first_request`; another one after each restart keeps late replies apart."""
         self.limit = limit
         self.strays = 0
         self._next = first_request
@@ -65,13 +65,10 @@ class AskTable:
         if len(self._requests) + len(peers) > self.limit:
             raise OverflowError(f"{len(self._requests)} requests are outstanding, {self.limit} are allowed")
         number = self._number()
-        ask = self._asks[number] = _Ask(now, now + timeout_s)
-        effects: list[Effect] = []
-        for agent, route in peers.items():
-            request = self._number()
-            ask.outstanding[agent] = request
-            self._requests[request] = (number, agent)
-            effects.append(Send(route, make(request, agent)))
+        requests = {agent: self._number() for agent in peers}
+        effects: list[Effect] = [Send(peers[agent], make(at, agent)) for agent, at in requests.items()]
+        self._asks[number] = _Ask(now, now + timeout_s, requests)
+        self._requests.update((request, (number, agent)) for agent, request in requests.items())
         return number, effects
 
     def on_reply(self, now: float, sender: AgentName, reply: Reply) -> Outcome | None:

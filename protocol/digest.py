@@ -17,15 +17,16 @@ from protocol import bloom
 FORMAT = 1
 DEFAULT_ERROR = 0.01
 
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32)]
 
 
 class Announced(msgspec.Struct, frozen=True, array_like=True):
     """A topic that may be announced: its term, how many memories carry it, its weight (0..1)."""
 
-    term: str
-    memories: int
-    weight: float
+    term: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    memories: Count
+    weight: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
     @property
     def significance(self) -> float:

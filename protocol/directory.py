@@ -9,6 +9,7 @@ reads and their AND, whatever the number of agents:
 Invariants, checked by `check()`:
  1. An agent stands in exactly one class and slot; a removed one in none.
  2. Read back from its column, an agent's filter is the one that was put in.
+ 3. A class without agents is dropped: a peer that walks through all sizes leaves no rows behind.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
 
 import msgspec
 import numpy as np
@@ -139,7 +142,10 @@ class Directory:
         """Forget `agent`; nothing happens where it is not known."""
         known = self._places.pop(agent, None)
         if known is not None:
-            known[0].remove(known[1])
+            part, slot = known
+            part.remove(slot)
+            if not part.living:
+                del self._classes[part.log2_bits, part.hashes]
 
     def confirm(self, agent: AgentName, *, now: float) -> None:
         """The agent was heard with the version we hold: its digest is as of `now`."""
@@ -160,65 +166,23 @@ class Directory:
         that agent's filter and `p` the share of agents that hold t, so that a term few agents hold counts
         most and a crowded filter counts least. Ties go to the fresher digest, then by name.
         """
-        classes = [part for part in self._classes.values() if part.living]
-        if not classes or not terms:
+        classes = list(self._classes.values())
+        if not classes or not terms or limit < 1:
             return []
-        held = [[part.holders(term) for term in terms] for part in classes]
-        shares = self._shares(classes, held)
-        leads: list[Lead] = []
-        for part, rows in zip(classes, held, strict=True):
-            any_held = rows[0] if len(rows) == 1 else np.bitwise_or.reduce(rows)
-            slots = _slots(any_held)
-            if len(slots) > max(_FEW, 2 * limit):
-                slots = self._shortlist(part, rows, shares, slots, limit)
-            leads.extend(self._lead(part, slot, rows, terms, shares, now) for slot in slots)
+        held = [_Held(part, terms) for part in classes]
+        shares = self._shares(held)
+        leads = [
+            part.lead(slot, terms, shares, now) for part in held for slot in part.best_slots(shares, limit)
+        ]
         leads.sort(key=lambda lead: (-lead.score, lead.age_s, lead.agent))
         return leads[:limit]
 
-    def _shares(self, classes: list[_SizeClass], held: list[list[_Words]]) -> list[float]:
+    def _shares(self, held: list[_Held]) -> list[float]:
         """By term, the share of agents that truly hold it: what the filters' errors explain is taken off."""
         agents = len(self._places)
-        error = sum(part.error_total for part in classes) / agents
-        found = [sum(_count(rows[at]) for rows in held) for at in range(len(held[0]))]
+        error = sum(part.size_class.error_total for part in held) / agents
+        found = [sum(counts) for counts in zip(*(part.counts for part in held), strict=True)]
         return [min(max((n / agents - error) / max(1.0 - error, 1e-9), 0.1 / agents), 1.0) for n in found]
-
-    @staticmethod
-    def _shortlist(
-        part: _SizeClass, rows: list[_Words], shares: list[float], slots: Sequence[int], limit: int
-    ) -> list[int]:
-        """The best of many slots by the same score, in bulk; ties by freshness."""
-        where = np.asarray(slots)
-        error = np.frombuffer(part.error)[where]
-        score = -np.frombuffer(part.cost)[where]
-        for row, share in zip(rows, shares, strict=True):
-            hit = (row[where >> 6] >> (where & 63).astype(np.uint64)) & np.uint64(1)
-            score -= hit * (np.log(error + (1.0 - error) * share) - _MISS_COST)
-        order = np.lexsort((-np.frombuffer(part.confirmed)[where], -score))
-        best: list[int] = where[order[: 2 * limit]].tolist()
-        return best
-
-    @staticmethod
-    def _lead(
-        part: _SizeClass, slot: int, rows: list[_Words], terms: Sequence[str], shares: list[float], now: float
-    ) -> Lead:
-        agent, error = part.agents[slot], part.error[slot]
-        assert agent is not None, "a free slot holds nothing"
-        score, doubt, matched = -part.cost[slot] - _MISS_COST * len(terms), 1.0, []
-        for row, term, share in zip(rows, terms, shares, strict=True):
-            if int(row[slot >> 6]) >> (slot & 63) & 1:
-                by_chance = error * (1.0 - share)
-                score += _MISS_COST - math.log(share + by_chance)
-                doubt *= by_chance / (share + by_chance)
-                matched.append(term)
-        return Lead(
-            agent=agent,
-            score=score,
-            certainty=1.0 - doubt,
-            matched=tuple(matched),
-            age_s=max(0.0, now - part.confirmed[slot]),
-            error=error,
-            suspect=part.cost[slot] > 0.0,
-        )
 
     def check(self, digests: dict[AgentName, Digest]) -> None:
         """Assert the invariants against what should be known; for tests and the simulator."""
@@ -230,23 +194,95 @@ class Directory:
             taken.add((id(part), slot))
             assert part.bits_of(slot) == digests[agent].bits, f"{agent}: not the filter that was put in"
         assert sum(part.living for part in self._classes.values()) == len(self._places)
+        assert all(part.living for part in self._classes.values()), "a class without agents"
 
 
-def _count(words: _Words) -> int:
-    """How many bits are set."""
-    return int.from_bytes(words.tobytes()).bit_count()
+class _Held:
+    """Who of one class may hold the terms of a question: by term a row of slots, as words and as a number."""
+
+    def __init__(self, size_class: _SizeClass, terms: Sequence[str]) -> None:
+        self.size_class = size_class
+        self._words = [size_class.holders(term) for term in terms]
+        self._rows = [int.from_bytes(words.tobytes(), "little") for words in self._words]
+        self.counts = [row.bit_count() for row in self._rows]
+
+    def best_slots(self, shares: list[float], limit: int) -> list[int]:
+        """The slots with the best scores, at most `limit`; ties by freshness, then by name."""
+        any_held = reduce(or_, self._rows)
+        count = any_held.bit_count()
+        if count <= limit:
+            return _slots(any_held)
+        confirmed, agents = self.size_class.confirmed, self.size_class.agents
+        if count <= _FEW:
+            best = [
+                (-self._score(at, shares), -confirmed[at], agents[at] or "", at) for at in _slots(any_held)
+            ]
+        else:
+            slots, scores = self._ahead(shares, limit)
+            best = [
+                (-score, -confirmed[at], agents[at] or "", at)
+                for at, score in zip(slots, scores, strict=True)
+            ]
+        best.sort()
+        return [slot for _, _, _, slot in best[:limit]]
+
+    def _score(self, slot: int, shares: list[float]) -> float:
+        error = self.size_class.error[slot]
+        score = -self.size_class.cost[slot] - _MISS_COST * len(shares)
+        for row, share in zip(self._rows, shares, strict=True):
+            if row >> slot & 1:
+                score += _MISS_COST - math.log(share + error * (1.0 - share))
+        return score
+
+    def _ahead(self, shares: list[float], limit: int) -> tuple[list[int], list[float]]:
+        """Of many slots those that no `limit` others precede by score and freshness: `_score` in bulk."""
+        rows = self._words
+        any_held = rows[0] if len(rows) == 1 else np.bitwise_or.reduce(rows)
+        where = np.flatnonzero(np.unpackbits(any_held.view(np.uint8), bitorder="little"))
+        error = np.frombuffer(self.size_class.error)[where]
+        score = -np.frombuffer(self.size_class.cost)[where]
+        for row, share in zip(rows, shares, strict=True):
+            gain = _MISS_COST - np.log(share + error * (1.0 - share))
+            score += (
+                gain if len(rows) == 1 else gain * (row[where >> 6] >> (where & 63).astype(np.uint64) & 1)
+            )
+        last = np.partition(score, -limit)[-limit]
+        ahead = score >= last
+        if np.count_nonzero(ahead) > _FEW:  # Many are equal: of those the fresher ones.
+            confirmed = np.frombuffer(self.size_class.confirmed)[where]
+            equal = score == last
+            room = limit - int(np.count_nonzero(score > last))
+            ahead &= ~equal | (confirmed >= np.partition(confirmed[equal], -room)[-room])
+        slots: list[int] = where[ahead].tolist()
+        scores: list[float] = score[ahead].tolist()
+        return slots, scores
+
+    def lead(self, slot: int, terms: Sequence[str], shares: list[float], now: float) -> Lead:
+        """What is known of the agent in `slot`, which holds at least one of the terms."""
+        part = self.size_class
+        agent, error, cost = part.agents[slot], part.error[slot], part.cost[slot]
+        assert agent is not None, "a free slot holds nothing"
+        doubt, matched = 1.0, []
+        for row, term, share in zip(self._rows, terms, shares, strict=True):
+            if row >> slot & 1:
+                by_chance = error * (1.0 - share)
+                doubt *= by_chance / (share + by_chance)
+                matched.append(term)
+        return Lead(
+            agent=agent,
+            score=self._score(slot, shares),
+            certainty=1.0 - doubt,
+            matched=tuple(matched),
+            age_s=max(0.0, now - part.confirmed[slot]),
+            error=error,
+            suspect=cost > 0.0,
+        )
 
 
-def _slots(words: _Words) -> list[int]:
+def _slots(row: int) -> list[int]:
     """The numbers of the bits that are set, ascending."""
-    slots: list[int]
-    if _count(words) > _FEW:
-        slots = np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist()
-        return slots
     slots = []
-    for at in np.flatnonzero(words).tolist():
-        word = int(words[at])
-        while word:
-            slots.append((at << 6) + (word & -word).bit_length() - 1)
-            word &= word - 1
+    while row:
+        slots.append((row & -row).bit_length() - 1)
+        row &= row - 1
     return slots

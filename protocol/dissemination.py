@@ -16,19 +16,20 @@ from protocol.messages import MAX_MEMBERS_A_MESSAGE, Announce, Get, Record
 from protocol.names import AgentName
 
 _RECORDS_BYTES = 96 * 1024  # Of records in one message; the rest of a frame is envelope.
+_BESIDE_CLAIMS_BYTES = 64 * 1024  # Of records beside as many claims as a message holds, 48 KiB at most.
 _RECORD_ENVELOPE_BYTES = 768  # At most: names, addresses and numbers around a digest.
 
 
-def portions(records: Sequence[Record]) -> list[tuple[Record, ...]]:
+def portions(records: Sequence[Record], room_bytes: int = _RECORDS_BYTES) -> list[tuple[Record, ...]]:
     """Records grouped so that each group fits one frame; one empty group for none."""
     groups: list[tuple[Record, ...]] = []
     current: list[Record] = []
-    room = _RECORDS_BYTES
+    room = room_bytes
     for record in records:
         size = record.digest.size_bytes + _RECORD_ENVELOPE_BYTES
         if current and (size > room or len(current) == MAX_MEMBERS_A_MESSAGE):
             groups.append(tuple(current))
-            current, room = [], _RECORDS_BYTES
+            current, room = [], room_bytes
         current.append(record)
         room -= size
     groups.append(tuple(current))
@@ -61,7 +62,8 @@ class News:
         self.due_at = math.inf
         effects: list[Effect] = []
         for chunk in chunks([member for member in told if member is not None]):
-            first, *more = portions([record for member in chunk if (record := self._small(member))])
+            small = [record for member in chunk if (record := self._small(member))]
+            first, *more = portions(small, _BESIDE_CLAIMS_BYTES)
             effects.append(Publish(Announce(tuple(member.claim for member in chunk), first)))
             effects.extend(Publish(Announce((), part)) for part in more)
         return effects

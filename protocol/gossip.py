@@ -4,46 +4,37 @@ One round, to read along:
 
     set_digest -> News.add     our record gets a new version, and is news
     on_tick    -> News.take    after the debounce the news is published: one `Announce`
-    on_message -> _on_claim    a peer hears it; what takes precedence over its table is taken (membership)
-               -> _learn       with the record: directory, subscription, news of its own where it must relay
-               -> Pulls.want   without: the record is pulled by `Get` from whoever told
+    on_message -> View.take_claim   a peer hears it; what takes precedence over its table is taken
+               -> View.learn        with the record: directory, subscription, news of its own to relay
+               -> Pulls.want        without: the record is pulled by `Get` from whoever told
 
 Lost frames are made good by heartbeats, which name the version, and by `Sync` with a random
 member: pub/sub loses early and overflowing frames by design.
 
-Invariants, checked by `check()`:
- 1. What membership.py promises.
- 2. Exactly the living agents whose record we hold stand in the directory; the dead are never a lead.
- 3. Every living member whose record we lack is wanted.
- 4. We are the only one who raises our incarnation, and it is stored before it is told.
+What is believed of whom, and the invariants that `check()` asserts, stand in view.py; here is when we
+speak, and how we answer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
 from protocol import antientropy, liveness
 from protocol.digest import Digest
-from protocol.directory import Directory
-from protocol.dissemination import News, Pulls, portions
+from protocol.dissemination import portions
 from protocol.effects import (
     Effect,
     Halt,
     MemberChanged,
     Publish,
-    RaiseIncarnation,
     Route,
     Send,
-    Standing,
-    Subscribe,
-    Unsubscribe,
 )
 from protocol.errors import NameTaken, WireMismatch, WrongMesh
-from protocol.membership import Member, Membership
+from protocol.membership import Member
 from protocol.messages import (
     Ack,
     Announce,
@@ -62,27 +53,8 @@ from protocol.messages import (
 )
 from protocol.names import AgentName
 from protocol.profile import Profile
+from protocol.view import Randomness, View
 from protocol.wire import WIRE_VERSION
-
-
-class Randomness(Protocol):
-    """The part of `random.Random` that the engine uses; handed in, so that a run can be replayed."""
-
-    def random(self) -> float:
-        """Uniform in [0, 1)."""
-
-    def getrandbits(self, k: int, /) -> int:
-        """`k` random bits."""
-
-
-class Counters(msgspec.Struct):
-    """What was refused or made good, since the start."""
-
-    name_conflicts: int = 0
-    records_refused: int = 0
-    refutations: int = 0
-    syncs_differing: int = 0
-    pings: int = 0
 
 
 class GossipEngine:
@@ -101,38 +73,33 @@ class GossipEngine:
         """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try."""
         self.mesh, self.profile = mesh, profile
         self.name = AgentName(record.agent)
-        self.members = Membership(limit=profile.member_limit)
-        self.directory = Directory()
-        self.counters = Counters()
+        self._view = View(record, profile=profile, rng=rng, now=now)
+        self.members, self.directory = self._view.members, self._view.directory
+        self.counters = self._view.counters
         self.joined = not seeds
         self._rng = rng
         self._seeds = [Route(seed) for seed in seeds if seed != record.router]
-        self._news = News(debounce_s=profile.debounce_s, inline_bytes=profile.inline_bytes)
-        self._pulls = Pulls(patience_s=profile.want_s)
-        self._heard: dict[AgentName, str] = {}
+        self._news, self._pulls = self._view.news, self._view.pulls
         self._left = False
         self._ticked_at = now
         self._heartbeat_at = now
         self._sync_at = now + profile.heartbeat_s
         self._join_wait_s = profile.join_s
         self._hello_at = now if seeds else now + profile.retry_s
-        self._set_own(record, now)
 
     # -- what the owner of the engine says and asks
 
     @property
     def record(self) -> Record:
         """Our own record, as last announced or about to be."""
-        record = self._own.record
-        assert record is not None, "our own record is set at the start and never taken away"
-        return record
+        return self._view.record
 
     def set_digest(self, now: float, digest: Digest) -> list[Effect]:
         """Our topics changed. An equal digest is no change; the new one is published after the debounce."""
         if digest == self.record.digest:
             return []
-        version = self._own.version + 1
-        self._set_own(msgspec.structs.replace(self.record, version=version, digest=digest), now)
+        version = self._view.own.version + 1
+        self._view.set_own(msgspec.structs.replace(self.record, version=version, digest=digest), now)
         self._news.add(self.name, now)
         return [MemberChanged(self.name, "alive", "alive", version)]
 
@@ -148,8 +115,8 @@ class GossipEngine:
         if self._left:
             return []
         self._left = True
-        self._own.status, self._own.status_since = "left", now
-        return [Publish(Announce((self._own.claim,)))]
+        self._view.own.status, self._view.own.status_since = "left", now
+        return [Publish(Announce((self._view.own.claim,)))]
 
     def next_deadline(self) -> float:
         """When `on_tick` must be called next, in the time of `now`."""
@@ -169,11 +136,12 @@ class GossipEngine:
             effects += self._greet(now)
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + self._jittered(self.profile.heartbeat_s)
-            effects.append(Publish(Heartbeat(self._own.incarnation, self._own.version, self.members.view())))
+            own = self._view.own
+            effects.append(Publish(Heartbeat(own.incarnation, own.version, self.members.view())))
             effects += self._watch(now)
         if now >= self._sync_at:
             self._sync_at = now + self._jittered(self.profile.sync_s)
-            partner = self._any_route()
+            partner = self._view.any_route()
             if partner is not None:
                 effects.append(self._sync_with(partner))
         if now >= self._news.due_at:
@@ -200,26 +168,24 @@ class GossipEngine:
             for member in self.members
             if member.status == "dead" and member.record is not None
         ]
-        return [Send(self._one_of(group), hello) for group in (lost_seeds, dead) if group]
+        return [Send(self._view.one_of(group), hello) for group in (lost_seeds, dead) if group]
 
     def _watch(self, now: float) -> list[Effect]:
         """Act on who is silent, and ask elsewhere for records that did not come."""
         effects: list[Effect] = []
-        for member, verdict in liveness.verdicts(self.members, self._own, self.profile, now):
+        for member, verdict in liveness.verdicts(self.members, self._view.own, self.profile, now):
             match verdict:
-                case "ping" if (route := self._route_to(member.agent)) is not None:
+                case "ping" if (route := self._view.route_to(member.agent)) is not None:
                     member.pinged_at = now
                     self.counters.pings += 1
                     effects.append(Send(route, Ping(self._rng.getrandbits(48))))
                 case "suspect" | "dead":
                     claim = Claim(member.agent, member.incarnation, member.version, verdict)
-                    effects += self._on_claim(claim, None, now, relay=True)
+                    effects += self._view.take_claim(claim, None, now, relay=True)
                 case _:
-                    effects += self._part_with(member.agent)
-                    self.members.forget(member.agent)
-                    effects.append(MemberChanged(member.agent, member.status, "forgotten", member.version))
+                    effects += self._view.forget(member)
         for agent in self._pulls.overdue(now):
-            self._pulls.want(agent, self._any_route(besides=agent), now)
+            self._pulls.want(agent, self._view.any_route(besides=agent), now)
         return effects
 
     # -- messages
@@ -229,25 +195,25 @@ class GossipEngine:
         if self._left or (sender == self.name and not isinstance(message, Hello)):
             return []
         member = self.members.get(sender)
-        if member is not None and member.is_living:
+        if member is not None and member.is_living and not _is_another(message, member):
             member.heard_at, member.pinged_at = now, None
         effects = self._dispatch(now, sender, route, message)
         return [*effects, *self._pulls.take()]
 
     def _dispatch(self, now: float, sender: AgentName, route: Route | None, message: Gossip) -> list[Effect]:
-        back = route if route is not None else self._route_to(sender)
+        back = route if route is not None else self._view.route_to(sender)
         # Published by its owner, news has reached all who hear the owner: in a full mesh that is everybody.
         relay = route is not None
         match message:
             case Heartbeat():
                 return self._on_heartbeat(message, sender, now)
             case Announce():
-                effects = self._on_records(message.records, sender, now, relay=relay)
+                effects = self._view.take_records(message.records, sender, now, relay=relay)
                 for claim in message.claims:
-                    effects += self._on_claim(claim, back, now, relay=relay or claim.agent != sender)
+                    effects += self._view.take_claim(claim, back, now, relay=relay or claim.agent != sender)
                 return effects
             case Records():
-                return self._on_records(message.records, sender, now, relay=True)
+                return self._view.take_records(message.records, sender, now, relay=True)
             case Hello() if back is not None:
                 return self._on_hello(message, sender, back, now)
             case Welcome() if back is not None:
@@ -255,9 +221,7 @@ class GossipEngine:
             case Refusal():
                 return [] if self.joined else [Halt(message.code, message.reason)]
             case Get() if back is not None:
-                held = [self.members.get(agent) for agent in message.agents]
-                found = [member.record for member in held if member is not None and member.record is not None]
-                return [Send(back, Records(part)) for part in portions(found)]
+                return self._on_get(message, back)
             case Sync() if back is not None:
                 differences = antientropy.diffs(message, self.members)
                 self.counters.syncs_differing += bool(differences)
@@ -269,6 +233,14 @@ class GossipEngine:
             case _:  # An ack did its work by being heard; the rest has nobody to answer to.
                 return []
 
+    def _on_get(self, get: Get, back: Route) -> list[Effect]:
+        """The records of the living; of the gone, that they are gone."""
+        held = [member for agent in get.agents if (member := self.members.get(agent)) is not None]
+        found = [member.record for member in held if member.record is not None and member.is_living]
+        gone = tuple(member.claim for member in held if not member.is_living)
+        effects: list[Effect] = [Send(back, Records(part)) for part in portions(found) if part]
+        return [*effects, Send(back, Announce(gone))] if gone else effects
+
     def _on_hello(self, hello: Hello, sender: AgentName, back: Route, now: float) -> list[Effect]:
         record = hello.record
         if hello.mesh != self.mesh:
@@ -278,12 +250,12 @@ class GossipEngine:
             return [Send(back, Refusal(WireMismatch.code, reason))]
         if record.agent != sender or (sender == self.name and record.instance == self.record.instance):
             return []
-        if self._is_taken(record, now):
+        if self._view.is_taken(record, now):
             self.counters.name_conflicts += 1
             reason = f"another live node of mesh {self.mesh} is called {record.agent}"
             return [Send(back, Refusal(NameTaken.code, reason))]
         self.joined = True
-        effects = self._learn(record, now, relay=True)
+        effects = self._view.learn(record, now, relay=True)
         member = self.members.get(sender)
         if member is not None and not member.is_living:
             # It does not know yet that it was given up; told so, it refutes by a higher incarnation.
@@ -299,176 +271,47 @@ class GossipEngine:
         if self.joined:
             # We looked for lost members and found one: what each side holds of the other, dead ones
             # included, is settled now rather than at the next round.
-            return [*self._on_records(welcome.records, sender, now, relay=True), self._sync_with(back)]
+            return [*self._view.take_records(welcome.records, sender, now, relay=True), self._sync_with(back)]
         self.joined = True
         self._hello_at = now + self._jittered(self.profile.retry_s)
         self._sync_at = now + self.profile.heartbeat_s
         self._news.add(self.name, now)
-        return self._on_records(welcome.records, sender, now, relay=False)
+        return self._view.take_records(welcome.records, sender, now, relay=False)
 
     def _on_heartbeat(self, heartbeat: Heartbeat, sender: AgentName, now: float) -> list[Effect]:
         member = self.members.get(sender)
         if member is None:
             return []
         effects: list[Effect] = []
-        route = self._route_to(sender)
+        route = self._view.route_to(sender)
         if member.status != "alive" and heartbeat.incarnation == member.incarnation and route is not None:
             effects.append(Send(route, Announce((member.claim,))))
         claim = Claim(sender, heartbeat.incarnation, heartbeat.version, "alive")
-        effects += self._on_claim(claim, route, now, relay=False)
+        effects += self._view.take_claim(claim, route, now, relay=False)
         if not member.lacks_record:
             self.directory.confirm(sender, now=now)
-        return effects
-
-    def _on_claim(self, claim: Claim, back: Route | None, now: float, *, relay: bool) -> list[Effect]:
-        if claim.agent == self.name:
-            return self._on_claim_about_us(claim, back, now)
-        known = self.members.get(claim.agent)
-        before: Standing = "unknown" if known is None else known.status
-        member = self.members.apply(claim, now)
-        if member is None:
-            return []
-        effects: list[Effect] = [MemberChanged(member.agent, before, member.status, member.version)]
-        if member.is_living:
-            self.directory.suspect(member.agent, member.status == "suspect")
-        else:
-            effects += self._part_with(member.agent)
-        if member.lacks_record:
-            self._pulls.want(member.agent, back or self._any_route(besides=member.agent), now)
-        if relay:
-            self._news.add(member.agent, now)
-        return effects
-
-    def _on_claim_about_us(self, claim: Claim, back: Route | None, now: float) -> list[Effect]:
-        """Refute what is said of us by a higher incarnation, to all who hear us and to who said it."""
-        own = self._own
-        if claim.incarnation < own.incarnation or (
-            claim.incarnation == own.incarnation and claim.status == "alive"
-        ):
-            return []
-        if claim.incarnation >= 2**53 - 1:  # Nothing could refute it; a lie, or a broken peer.
-            self.counters.records_refused += 1
-            return []
-        incarnation = claim.incarnation + 1
-        self.counters.refutations += 1
-        self._set_own(msgspec.structs.replace(self.record, incarnation=incarnation), now)
-        self._news.add(self.name, now)
-        effects: list[Effect] = [RaiseIncarnation(incarnation)]
-        return effects if back is None else [*effects, Send(back, Records((self.record,)))]
-
-    def _on_records(
-        self, records: Iterable[Record], sender: AgentName, now: float, *, relay: bool
-    ) -> list[Effect]:
-        effects: list[Effect] = []
-        for record in records:
-            if record.agent == self.name:
-                claim = Claim(record.agent, record.incarnation, record.version, "alive")
-                effects += self._on_claim_about_us(claim, self._route_to(sender), now)
-            elif self._is_taken(record, now):
-                self.counters.name_conflicts += 1
-            else:
-                effects += self._learn(record, now, relay=relay or record.agent != sender)
         return effects
 
     def _on_sync_diff(self, diff: SyncDiff, back: Route, now: float) -> list[Effect]:
         newer = antientropy.newer_here(diff, self.members)
         effects: list[Effect] = []
         for claim in diff.claims:
-            effects += self._on_claim(claim, back, now, relay=True)
+            effects += self._view.take_claim(claim, back, now, relay=True)
         return effects + [Send(back, message) for message in antientropy.tell(newer)]
-
-    # -- what changes when something is learned
-
-    def _learn(self, record: Record, now: float, *, relay: bool) -> list[Effect]:
-        """Take a record that is newer than the one we hold."""
-        claim = Claim(record.agent, record.incarnation, record.version, "alive")
-        effects = self._on_claim(claim, None, now, relay=relay)
-        member = self.members.get(record.agent)
-        if member is None or not member.is_living:
-            return effects
-        held = member.record
-        if held is not None and (record.incarnation, record.version) <= (held.incarnation, held.version):
-            return effects
-        if (record.incarnation, record.version) > (member.incarnation, member.version):
-            member.version = record.version  # A suspect's newer record: its status stands, its version moves.
-        member.record = record
-        if not member.lacks_record:
-            self._pulls.settle(member.agent)
-        return effects + self._introduce(member, now)
-
-    def _introduce(self, member: Member, now: float) -> list[Effect]:
-        """Directory and subscription follow a member's record."""
-        record = member.record
-        assert record is not None
-        if record.role == "agent":
-            self.directory.put(member.agent, record.digest, now=now)
-            self.directory.suspect(member.agent, member.status == "suspect")
-        if self._heard.get(member.agent) == record.publisher:
-            return []
-        self._heard[member.agent] = record.publisher
-        return [Subscribe(member.agent, record.publisher)]
-
-    def _part_with(self, agent: AgentName) -> list[Effect]:
-        """A member is gone: no lead, nothing to pull, nobody to hear."""
-        self.directory.remove(agent)
-        self._pulls.settle(agent)
-        return [] if self._heard.pop(agent, None) is None else [Unsubscribe(agent)]
-
-    def _set_own(self, record: Record, now: float) -> None:
-        own = Member(Claim(record.agent, record.incarnation, record.version, "alive"), now)
-        own.record = record
-        self.members.forget(self.name)
-        self._own = self.members.adopt(own)
-        if record.role == "agent":
-            self.directory.put(self.name, record.digest, now=now)
-
-    def _is_taken(self, record: Record, now: float) -> bool:
-        """Whether the name belongs to another process that was heard lately."""
-        member = self.members.get(record.agent)
-        if member is None or member.record is None or member.record.instance == record.instance:
-            return False
-        silent_s = now - member.heard_at
-        return member is self._own or (member.is_living and silent_s <= self.profile.silence_s)
-
-    # -- whom to ask
 
     def _sync_with(self, route: Route) -> Effect:
         return Send(route, Sync(self.members.sync_hashes()))
-
-    def _route_to(self, agent: AgentName) -> Route | None:
-        member = self.members.get(agent)
-        return None if member is None or member.record is None else Route(member.record.router)
-
-    def _any_route(self, *, besides: AgentName | None = None) -> Route | None:
-        routes = [
-            Route(member.record.router)
-            for member in self.members
-            if member.record is not None
-            and member.is_living
-            and member is not self._own
-            and member.agent != besides
-        ]
-        return self._one_of(routes) if routes else None
-
-    def _one_of(self, routes: Sequence[Route]) -> Route:
-        return routes[int(self._rng.random() * len(routes))]
 
     def _jittered(self, seconds: float) -> float:
         """Plus or minus a tenth, so that members do not fall into step."""
         return seconds * (0.9 + 0.2 * self._rng.random())
 
     def check(self) -> None:
-        """Assert the invariants at the head of this module."""
-        self.members.check()
-        agents = {
-            member.agent: member.record.digest
-            for member in self.members.living()
-            if member.record is not None and member.record.role == "agent"
-        }
-        if self._left:
-            agents[self.name] = self.record.digest
-        self.directory.check(agents)
-        for member in self.members:
-            assert member is self._own or member.lacks_record == (member.agent in self._pulls), (
-                f"{member.agent}: wanted and lacking do not agree"
-            )
+        """Assert the invariants at the head of view.py."""
+        self._view.check()
+
+
+def _is_another(message: Gossip, member: Member) -> bool:
+    """Whether another process says hello under the member's name: the member itself was not heard by that."""
+    held = member.record
+    return isinstance(message, Hello) and held is not None and held.instance != message.record.instance

@@ -57,6 +57,13 @@ class Member:
         return self.status in ("alive", "suspect")
 
     @property
+    def is_backed(self) -> bool:
+        """Living, and with a record. Only backed members are compared by `Sync`: a rumour that nobody
+        can back, or a tombstone, would be handed round for ever by those that forget it at different moments.
+        """
+        return self.is_living and self.record is not None
+
+    @property
     def lacks_record(self) -> bool:
         """Whether a newer record exists than the one we hold."""
         return self.is_living and (
@@ -100,11 +107,13 @@ class Membership:
     def apply(self, claim: Claim, now: float) -> Member | None:
         """Take `claim` if it is news; the member it changed, or None.
 
-        A stranger that is claimed dead or left is remembered too: the claim must still beat late
-        rumours that it lives.
+        A stranger that is claimed dead or left stays a stranger: remembered, its tombstone would be
+        handed back to those who have just forgotten theirs, and never go away.
         """
         member = self._members.get(AgentName(claim.agent))
         if member is None:
+            if claim.status in ("dead", "left"):
+                return None
             if len(self._members) >= self.limit:
                 self.refused += 1
                 return None
@@ -131,22 +140,28 @@ class Membership:
         self._members.pop(agent, None)
 
     def sync_hashes(self) -> bytes:
-        """A hash over the claims of each bucket of agents, for `Sync`; order does not matter."""
+        """A hash over the claims of each bucket of backed agents, for `Sync`; order does not matter."""
         sums = [0] * SYNC_BUCKETS
         for member in self._members.values():
-            sums[bucket_of(member.agent)] ^= _hash_of(member.claim)
+            if member.is_backed:
+                sums[bucket_of(member.agent)] ^= _hash_of(member.claim)
         return b"".join(value.to_bytes(SYNC_HASH_BYTES, "big") for value in sums)
 
     def view(self) -> int:
-        """One 63-bit hash over all claims: equal views, equal hashes."""
+        """One 63-bit hash over all claims of backed agents: equal views, equal hashes."""
         total = 0
         for member in self._members.values():
-            total ^= _hash_of(member.claim)
+            if member.is_backed:
+                total ^= _hash_of(member.claim)
         return total >> 1
 
     def in_buckets(self, buckets: frozenset[int]) -> list[Claim]:
-        """Our claims about the agents of these buckets."""
-        return [member.claim for member in self._members.values() if bucket_of(member.agent) in buckets]
+        """Our claims about the agents of these buckets, backed ones and tombstones; no mere rumours."""
+        return [
+            member.claim
+            for member in self._members.values()
+            if (member.is_backed or not member.is_living) and bucket_of(member.agent) in buckets
+        ]
 
     def check(self) -> None:
         """Assert the invariants that one moment can show."""

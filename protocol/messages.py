@@ -23,14 +23,16 @@ MAX_BUDGET_TOKENS = 1_000_000
 MAX_TOPICS_A_MESSAGE = 1000
 SYNC_BUCKETS = 32
 SYNC_HASH_BYTES = 8
+MAX_COUNTER = 2**53 - 1  # Of versions and incarnations: exact in every language's numbers.
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,63}\Z")]
-Counter = Annotated[int, Meta(ge=0, lt=2**53)]
+Counter = Annotated[int, Meta(ge=0, le=MAX_COUNTER)]
 Address = Annotated[
     str,
     Meta(max_length=256, pattern=r"\Atcp://[^\s:]+:[0-9]{1,5}\Z|\Atcp://\[[0-9a-fA-F:.%a-z]+\]:[0-9]{1,5}\Z"),
 ]
 Term = Annotated[str, Meta(min_length=1, max_length=256)]
+Score = Annotated[float, Meta(ge=-1e9, le=1e9)]  # Not infinite, and no NaN, which no order survives.
 Status = Literal["alive", "suspect", "dead", "left"]
 Role = Literal["agent", "librarian"]
 
@@ -154,8 +156,8 @@ class Who(Body, frozen=True):
 class Holder(Body, frozen=True):
     """One agent in a librarian's answer. `agent` is empty under the policy *existence*."""
 
-    agent: str
-    score: float
+    agent: Annotated[str, Meta(pattern=r"\A(?:[a-z0-9][a-z0-9_.-]{0,63})?\Z")]
+    score: Score
     matched: Annotated[tuple[Term, ...], Meta(max_length=MAX_TERMS)]
     memories: Counter
     age_s: Annotated[float, Meta(ge=0)]
@@ -205,7 +207,7 @@ class Quote(Body, frozen=True):
     title: Annotated[str, Meta(max_length=512)]
     text: str
     tokens: Counter
-    score: float
+    score: Score
     source: Annotated[str, Meta(max_length=64)]
     cut: bool
 

@@ -130,7 +130,7 @@ def check_draft(draft: Draft) -> Draft:
     elif title != "":
         _check_str("title", title)
     _check_importance(draft.importance)
-    if draft.visibility not in VISIBILITIES:
+    if not isinstance(draft.visibility, str) or draft.visibility not in VISIBILITIES:
         _refuse("visibility", f"{draft.visibility!r} is none", "use private, listed or mesh")
     if draft.metadata:
         encode_metadata(draft.metadata)

@@ -5,6 +5,9 @@ every term it scores, so a word that half of the memories hold would cost a scan
 terms from the rarest on, as long as their lists together stay below `MAX_SCANNED`, and scores the common
 ones left over only within the best of what the rare ones found. A query of common words alone asks for the
 memories that hold the two rarest of them together.
+
+Where only some visibilities are asked for, no other memory is found; but how common a word is, and with it
+scores and order, is counted over all memories.
 """
 
 from __future__ import annotations
@@ -102,19 +105,20 @@ class Search:
         visibilities: Iterable[str] | None = None,
     ) -> list[Found]:
         """The best `limit` for these query terms, best first; ties to the older."""
-        tokens = [token(term) for term in wanted]
         size: int = connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
-        counts = [(term, self._count(connection, term, size)) for term in tokens]
-        chosen = plan(counts)
-        if not chosen.scored:
-            return []
-        most = max(limit, RESCORED) if chosen.common else limit
-        found = _match(connection, chosen.scored, most, visibilities, together=chosen.together)
-        if chosen.together and len(found) < limit:
-            found = _match(connection, chosen.scored, most, visibilities, together=False)
-        if chosen.common:
-            found = _add_common(found, chosen.common, dict(counts), size)
-        return found[:limit]
+        counts = {term: self._count(connection, term, size) for term in map(token, wanted)}
+        while (chosen := plan(list(counts.items()))).scored:
+            most = max(limit, RESCORED) if chosen.common else limit
+            found = _match(connection, chosen.scored, most, visibilities, together=chosen.together)
+            if chosen.together and len(found) < limit:
+                found = _match(connection, chosen.scored, most, visibilities, together=False)
+            if found or not chosen.common:
+                return _add_common(found, chosen.common, counts, size)[:limit]
+            # Whoever holds these terms is hidden from the asker, or was forgotten since they were counted.
+            # The answer must be that of a memory that never held them, not an empty one.
+            for term in chosen.scored:
+                del counts[term]
+        return []
 
     def _count(self, connection: apsw.Connection, term: str, size: int) -> int:
         """How many memories hold `term`, counted again when the log has grown by an eighth."""
@@ -181,6 +185,8 @@ def _match(
 
 def _add_common(found: list[Found], common: Sequence[str], counts: dict[str, int], size: int) -> list[Found]:
     """Add to each score what the common terms are worth there: BM25 without length."""
+    if not common:
+        return found
     worth = {term: max(1e-6, math.log((size - counts[term] + 0.5) / (counts[term] + 0.5))) for term in common}
     scored: list[Found] = []
     for memory in found:

@@ -243,17 +243,15 @@ class Writer:
             live, announced, topics = 0, 0, ""
         else:
             draft = item.draft
-            row = (
-                *(new, path, version, previous, created_at, now, 0, draft.visibility),
-                *(
-                    float(draft.importance),
-                    draft.title,
-                    item.tags,
-                    item.metadata,
-                    len(draft.text),
-                    draft.text,
-                ),
+            said = (
+                float(draft.importance),
+                draft.title,
+                item.tags,
+                item.metadata,
+                len(draft.text),
+                draft.text,
             )
+            row = (new, path, version, previous, created_at, now, 0, draft.visibility, *said)
             live, announced, topics = 1, int(draft.visibility != "private"), item.topics
             self._born[new] = item.words
         execute = self._connection.execute

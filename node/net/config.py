@@ -7,6 +7,7 @@ Options given by the caller come before the environment (`AVM_SEEDS=…`), that 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from protocol.names import check_mesh_name
 from protocol.profile import PROFILES, Profile
 
 PROJECT_FILE = "avm.toml"
+_OPTIONS = "the options"
+_HOST = re.compile(r"[^\s:]{1,240}|\[[0-9a-fA-F:.%a-z]{1,240}\]")
+_EVERYWHERE = ("0.0.0.0", "[::]", "*")
 MAX_IPC_CHARS = 100  # Of the 107 that a Unix socket's path may have, a few are the socket's name extension.
 
 
@@ -68,6 +72,16 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
                 split_address(seed)
             except InvalidInput as error:
                 raise InvalidInput("seeds", error.problem, error.fix) from None
+        if self.advertise and not _HOST.fullmatch(self.advertise):
+            raise InvalidInput(
+                "advertise", f"{self.advertise[:80]!r} is no host", "give a name or an address"
+            )
+        if host in _EVERYWHERE and not self.advertise:
+            raise InvalidInput(
+                "advertise",
+                f"others cannot tell from {self.listen} where to reach us",
+                "set it to a name or address of this host",
+            )
         longest = len(os.fsencode(self.folder / ("x" * 64 + ".sock")))
         if longest > MAX_IPC_CHARS:
             raise InvalidInput(
@@ -103,19 +117,28 @@ def load(kind: type[C], options: Mapping[str, Any] | None = None) -> C:
         for key, value in found.items():
             if key in known and value is not None:
                 values[key], origin[key] = value, name
-    for key, value in values.items():
-        if key.endswith("_dir"):
-            values[key] = str(Path(value).expanduser().absolute())
     try:
-        config = msgspec.convert(values, kind, strict=False)
+        config = msgspec.convert(values, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         problem, _, at = str(error).partition(" - at `$.")
         field = at.rstrip("`").partition("[")[0] or "settings"
         raise InvalidInput(
             field, f"{problem[:1].lower()}{problem[1:]}", f"correct it in {origin.get(field, 'them')}"
         ) from None
-    config.checked()
+    try:
+        config.checked()
+    except InvalidInput as error:
+        source = origin.get(error.field)
+        if source in (None, _OPTIONS):
+            raise
+        raise InvalidInput(error.field, error.problem, f"{error.fix} (it is set in {source})") from None
     return config
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value).expanduser().absolute()
+    raise msgspec.ValidationError(f"{value!r} is no {kind.__name__}")
 
 
 def _layers(known: set[str], options: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -129,7 +152,7 @@ def _layers(known: set[str], options: Mapping[str, Any]) -> Iterator[tuple[str, 
         if value
     }
     yield "the environment", parted
-    yield "the options", options
+    yield _OPTIONS, options
 
 
 def _file(path: Path) -> Mapping[str, Any]:
@@ -137,5 +160,5 @@ def _file(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise InvalidInput(str(path), f"is no TOML ({error})", "correct the file") from None

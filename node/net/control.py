@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from node.net.zeromq import ControlConnection
+from node.net.zeromq import MAX_CONTROL_FRAME_BYTES, ControlConnection
 from protocol.effects import Route
-from protocol.errors import InvalidInput, MeshError, PeerRefused, from_code
+from protocol.errors import InvalidInput, MeshError, PeerRefused, WireMismatch, from_code
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class ControlServer:
             return
         error = future.exception()
         if error is None:
-            self._send(route, msgspec.msgpack.encode((number, True, future.result())))
+            self._succeed(route, number, future.result())
         elif isinstance(error, MeshError):
             self._fail(route, number, error)
         elif isinstance(error, TypeError | ValueError):  # What a caller in Python would have got as well.
@@ -96,12 +96,21 @@ class ControlServer:
             _log.error("a command failed by our fault", exc_info=error)
             self._fail(route, number, MeshError(f"the node failed: {type(error).__name__}: {error}"))
 
+    def _succeed(self, route: Route, number: int, value: object) -> None:
+        try:
+            frame = msgspec.msgpack.encode((number, True, value))
+        except (TypeError, ValueError, OverflowError) as error:  # Without an answer the client would wait.
+            _log.error("an answer cannot be sent", exc_info=error)
+            self._fail(route, number, MeshError(f"the node's answer cannot be sent: {error}"))
+        else:
+            self._send(route, frame)
+
     def _fail(self, route: Route, number: int, error: MeshError) -> None:
         self._send(route, msgspec.msgpack.encode((number, False, (error.code, str(error)))))
 
 
 class ControlClient:
-    """The other end. One command at a time; several threads take turns."""
+    """The other end. One command at a time; several threads take turns, and so does `close`."""
 
     def __init__(self, path: str) -> None:
         self._connection = ControlConnection(path)
@@ -109,22 +118,43 @@ class ControlClient:
         self._number = 0
 
     def call(self, kind: type[T], method: str, *, answer_s: float = _ANSWER_S, **arguments: Any) -> T:
-        """Run a command in the node; its value as `kind`. Raises what the node raised, or `PeerSilent`."""
+        """Run a command in the node; its value as `kind`. Raises what the node raised.
+
+        `PeerSilent`: no answer in time, or the node ended; it may have been done. `NodeClosed`: it was not.
+        """
         with self._lock:
             self._number += 1
-            request = msgspec.msgpack.encode((self._number, method, arguments))
-            number, value = -1, msgspec.Raw()
-            while (
-                number != self._number
-            ):  # An answer to an earlier command that came too late is passed over.
+            request = _command(self._number, method, arguments)
+            number, worked, value = 0, False, msgspec.Raw()
+            while number != self._number:  # What answers an earlier command, too late, is passed over.
                 reply = self._connection.request(request, timeout_s=answer_s)
-                number, worked, value = msgspec.msgpack.decode(reply, type=tuple[int, bool, msgspec.Raw])
+                number, worked, value = _decoded(reply, tuple[int, bool, msgspec.Raw])
                 request = b""
         if not worked:
-            code, message = msgspec.msgpack.decode(value, type=tuple[str, str])
+            code, message = _decoded(value, tuple[str, str])
             raise from_code(code, message)
-        return msgspec.msgpack.decode(value, type=kind)
+        return _decoded(value, kind)
 
     def close(self) -> None:
-        """Close the connection; the node goes on."""
-        self._connection.close()
+        """Close the connection; the node goes on. May be called twice."""
+        with self._lock:
+            self._connection.close()
+
+
+def _command(number: int, method: str, arguments: dict[str, Any]) -> bytes:
+    try:
+        frame = msgspec.msgpack.encode((number, method, arguments))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        problem = f"cannot be sent ({error})"
+        raise InvalidInput("arguments", problem, "use text, numbers, lists and dicts") from None
+    if len(frame) > MAX_CONTROL_FRAME_BYTES:
+        problem = f"are {len(frame)} bytes, {MAX_CONTROL_FRAME_BYTES} are allowed"
+        raise InvalidInput("arguments", problem, "send less at once")
+    return frame
+
+
+def _decoded(value: bytes | msgspec.Raw, kind: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(value, type=kind)
+    except msgspec.MsgspecError as error:
+        raise WireMismatch(f"the node answers as another version does ({error}); start it again") from None

@@ -41,7 +41,8 @@ class Driver:
         self.peer, self.transport = peer, transport
         self.lock = threading.RLock()
         self._on_control = on_control
-        self._stopping = False
+        self._leaving = self._stopping = False
+        self._pending: set[Future[Outcome]] = set()
         self._thread = threading.Thread(target=self._run, name=f"avm-{peer.engine.name}", daemon=True)
 
     def start(self) -> None:
@@ -49,22 +50,29 @@ class Driver:
         self._thread.start()
 
     def leave(self) -> None:
-        """Say goodbye to the mesh; commands are still answered. May be called twice."""
+        """Say goodbye to the mesh, and end what we ask of it; commands are still answered.
+
+        May be called twice.
+        """
         with self.lock:
-            if not self._stopping:
-                moment = now()
-                self.peer.perform(moment, self.peer.engine.leave(moment))
+            if self._leaving:
+                return
+            self._leaving = True
+            moment = now()
+            self.peer.perform(moment, self.peer.engine.leave(moment))
+            for future in self._pending:
+                future.set_exception(NodeClosed("the node was closed before its peers answered"))
+            self._pending.clear()
 
     def stop(self) -> None:
-        """End the thread and close the sockets. May be called twice."""
-        with self.lock:
-            if self._stopping:
-                return
-            self._stopping = True
+        """Leave, end the thread and close the sockets. May be called twice."""
+        self.leave()
+        self._stopping = True
         self.transport.wake()
         if self._thread.is_alive():
             self._thread.join()
-        self.transport.close()
+        with self.lock:
+            self.transport.close()
 
     def send(self, route: Route, frame: bytes) -> None:
         """A raw frame along `route`; from any thread. Nothing happens once we are stopping."""
@@ -82,13 +90,22 @@ class Driver:
         """Ask `peers` at once; the answers are collected while the caller goes on. From any thread."""
         pending = PendingAsk(self, timeout_s)
         with self.lock:
-            if self._stopping:
+            if self._leaving:
                 raise NodeClosed("the node is closed")
+            self._pending.add(pending.future)
             try:
-                self.peer.ask(now(), peers, make, timeout_s=timeout_s, done=pending.future.set_result)
+                self.peer.ask(now(), peers, make, timeout_s=timeout_s, done=pending.settle)
             except OverflowError as error:
+                self._pending.discard(pending.future)
                 raise PeerRefused(f"too much is asked at once: {error}") from None
         return pending
+
+    def forget(self, future: Future[Outcome]) -> bool:
+        """End a pending ask; False where it was ended already. The lock is held."""
+        if future not in self._pending:
+            return False
+        self._pending.remove(future)
+        return True
 
     def _run(self) -> None:
         while not self._stopping:
@@ -118,13 +135,18 @@ class PendingAsk:
         self._driver, self._deadline = driver, now() + timeout_s
 
     def wait(self) -> Outcome:
-        """Until all answered or the deadline passed. Any thread but the driver's."""
+        """Until all answered or the deadline passed; `NodeClosed` where the node is closed before.
+
+        Any thread but the driver's.
+        """
         try:
             return self.future.result(max(0.0, self._deadline - now()) + _GRACE_S)
         except FutureTimeout:
             with self._driver.lock:
                 self._driver.peer.expire(now())
-        try:
-            return self.future.result(0)
-        except FutureTimeout:
-            raise NodeClosed("the node was closed before its peers answered") from None
+        return self.future.result(0)
+
+    def settle(self, outcome: Outcome) -> None:
+        """The outcome is there. The driver's lock is held."""
+        if self._driver.forget(self.future):
+            self.future.set_result(outcome)

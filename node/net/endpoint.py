@@ -69,7 +69,7 @@ class Endpoint:
         self.agent, self.config, self.role = agent, config, role
         self.started_at = time.time()
         self.refusal: MeshError | None = None
-        self.on_refusal: Callable[[], None] = lambda: None
+        self.on_refusal: Callable[[], object] = lambda: None
         self._claim = claim
         self._register = Register(config.folder)
         self._control_path = self._register.control_path(agent)
@@ -122,7 +122,7 @@ class Endpoint:
     def check(self) -> None:
         """Raise what the mesh refused us for, if it did."""
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.with_traceback(None)  # It would keep the frames of all who were told before.
 
     def members(self) -> list[MemberInfo]:
         """All members we know, ourselves and the lately dead included, by name."""

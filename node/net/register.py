@@ -46,6 +46,7 @@ class Register:
         """Reserve the name on this host. Raises `NameTaken` where a process has it."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # Refused where it is another user's: that one could read our commands.
             return Claim(self, agent)
         except Timeout:
             entry = self.read(agent)

@@ -41,11 +41,12 @@ class SimTransport:
         self.router_address = f"tcp://{place}:1"
         self.publisher_address = f"tcp://{place}:2"
         self.subscriptions: dict[AgentName, str] = {}
+        self._wanted: dict[AgentName, str] = {}
 
     def publish(self, frame: bytes) -> None:
         """To whoever subscribes at this moment."""
-        for hearer in self._mesh.subscribers_of(self.publisher_address):
-            self._mesh.carry(self.agent, hearer, Received(frame, publisher=self.agent))
+        for hearer, name in self._mesh.subscribers_of(self.publisher_address):
+            self._mesh.carry(self.agent, hearer, Received(frame, publisher=name))
 
     def send(self, route: Route, frame: bytes) -> bool:
         """To the member that listens at `route`, which is also the way back."""
@@ -56,12 +57,19 @@ class SimTransport:
         return True
 
     def subscribe(self, agent: AgentName, address: str) -> None:
-        """Takes effect after one delay."""
-        self._mesh.later(self._mesh.delay_s(), lambda: self.subscriptions.__setitem__(agent, address))
+        """Takes effect after one delay, unless something else was wanted in between."""
+        self._wanted[agent] = address
+        self.subscriptions.pop(agent, None)
+        self._mesh.later(self._mesh.delay_s(), lambda: self._connect(agent, address))
 
     def unsubscribe(self, agent: AgentName) -> None:
         """At once."""
+        self._wanted.pop(agent, None)
         self.subscriptions.pop(agent, None)
+
+    def _connect(self, agent: AgentName, address: str) -> None:
+        if self._wanted.get(agent) == address:
+            self.subscriptions[agent] = address
 
 
 class SimMember(msgspec.Struct, kw_only=True):
@@ -217,12 +225,14 @@ class SimMesh:
             if self._rng.random() >= self.conditions.loss:
                 self.later(self.delay_s(), lambda: self._deliver(sender, receiver, received))
 
-    def subscribers_of(self, address: str) -> list[SimMember]:
-        """Who hears this publisher now."""
+    def subscribers_of(self, address: str) -> list[tuple[SimMember, AgentName]]:
+        """Who hears this publisher now, and under which name."""
         return [
-            member
+            (member, name)
             for member in self.members.values()
             if member.running and address in member.transport.subscriptions.values()
+            for name, heard in member.transport.subscriptions.items()
+            if heard == address
         ]
 
     def listening_at(self, address: str) -> SimMember | None:

@@ -6,17 +6,22 @@
     DEALER  an address  direct frames out, and the replies to them in; the least recently used is closed
     ROUTER  bound, ipc  commands of the same user on this host
 
-ZeroMQ's descriptors are edge-triggered, and sending may swallow an edge: a socket
+ZeroMQ's descriptors are edge-triggered, and sending may swallow an edge, also where it fails: a socket
 that was sent on is looked at again before we wait (`_unsure`), and a readable one is drained
 up to a bound and looked at again. There are no REQ sockets: they stick after a timeout.
+
+What peers can make us hold is bounded: frames by their size and by `_QUEUED` for each connection, those we
+open by `_DEALERS` and by the members, those they open by the descriptors that the system gives us.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import selectors
 import socket
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +32,7 @@ import zmq
 from node.net.address import split_address
 from node.net.transport import Received
 from protocol.effects import Route
-from protocol.errors import AddressInUse, InvalidInput, PeerSilent
+from protocol.errors import AddressInUse, InvalidInput, NodeClosed, PeerSilent
 from protocol.names import AgentName
 from protocol.wire import MAX_FRAME_BYTES
 
@@ -38,6 +43,10 @@ Socket = zmq.Socket[bytes]
 MAX_CONTROL_FRAME_BYTES = 64 * 1024 * 1024
 _DEALERS = 128  # Open connections we made for direct frames; each costs two descriptors.
 _DRAIN = 64  # Frames taken from one socket before the others have their turn.
+_QUEUED = 256  # Frames that wait in one connection, each way: 32 MiB of the largest. Beyond, they are lost.
+_SOCKETS = 8192  # ZeroMQ's own default of 1,023 is less than the members a mesh may have.
+_SUBSCRIPTION_BYTES = 512  # Ours is empty; a handshake needs some 100 bytes, 500 with keys.
+_CONNECT_S = 5.0  # For a command to be taken; a node that lives does so in a millisecond.
 _GOODBYE_MS = 200  # At closing, so long for the last frames published.
 
 
@@ -62,6 +71,7 @@ class ZmqTransport:
         """
         host, port = split_address(listen)
         self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, _SOCKETS)
         self._selector = selectors.DefaultSelector()
         self._waker, self._alarm = socket.socketpair()
         self._waker.setblocking(False)
@@ -74,13 +84,13 @@ class ZmqTransport:
         try:
             self._router = self._open(zmq.ROUTER)
             self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            self._publisher = self._open(zmq.XPUB)
+            self._publisher = self._open(zmq.XPUB, limit_bytes=_SUBSCRIPTION_BYTES)
             self.router_address = self._bind(self._router, host, port, advertise)
             self.publisher_address = self._bind(self._publisher, host, port + 1 if port else 0, advertise)
             self._control: Socket | None = None
             if control_path:
                 self._control = self._open(zmq.ROUTER, limit_bytes=MAX_CONTROL_FRAME_BYTES)
-                self._control.bind(f"ipc://{control_path}")
+                self._bind_control(self._control, control_path)
         except BaseException:
             self.close()
             raise
@@ -100,20 +110,23 @@ class ZmqTransport:
     def send(self, route: Route, frame: bytes) -> bool:
         """See `Transport`."""
         kind, _, rest = route.partition(":")
+        sent_on: Socket | None = None
         try:
             if kind == "router":
-                self._router.send_multipart((bytes.fromhex(rest), frame), zmq.NOBLOCK)
-                self._touched(self._router)
+                sent_on = self._router
+                sent_on.send_multipart((bytes.fromhex(rest), frame), zmq.NOBLOCK)
             elif kind == "control" and self._control is not None:
-                self._control.send_multipart((bytes.fromhex(rest), frame), zmq.NOBLOCK)
-                self._touched(self._control)
+                sent_on = self._control
+                sent_on.send_multipart((bytes.fromhex(rest), frame), zmq.NOBLOCK)
             else:
-                dealer = self._dealer_to(route)
-                dealer.send(frame, zmq.NOBLOCK)
-                self._touched(dealer)
+                sent_on = self._dealer_to(route)
+                sent_on.send(frame, zmq.NOBLOCK)
         except zmq.ZMQError as error:  # Full, gone, or no address at all: a lost frame, as any other.
             _log.debug("could not send to %s: %s", route, error)
             return False
+        finally:
+            if sent_on is not None:
+                self._touched(sent_on)
         return True
 
     def subscribe(self, agent: AgentName, address: str) -> None:
@@ -122,14 +135,12 @@ class ZmqTransport:
         if known is not None and known[0] == address:
             return
         self.unsubscribe(agent)
-        subscriber = self._open(zmq.SUB)
-        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
         try:
-            subscriber.connect(address)
-        except zmq.ZMQError as error:
+            subscriber = self._connected(zmq.SUB, address)
+        except zmq.ZMQError as error:  # No such address, or no descriptors left: `Sync` has to do.
             _log.warning("cannot subscribe to %s at %s: %s", agent, address, error)
-            subscriber.close(0)
             return
+        subscriber.setsockopt(zmq.SUBSCRIBE, b"")
         self._subscriptions[agent] = (address, subscriber)
         self._watch(subscriber, lambda: self._receive_published(subscriber, agent))
 
@@ -182,14 +193,38 @@ class ZmqTransport:
         opened: Socket = self._context.socket(kind)
         opened.setsockopt(zmq.LINGER, 0)
         opened.setsockopt(zmq.MAXMSGSIZE, limit_bytes)
+        opened.setsockopt(zmq.SNDHWM, _QUEUED)
+        opened.setsockopt(zmq.RCVHWM, _QUEUED)
         opened.setsockopt(zmq.RECONNECT_IVL, 100)
         opened.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
         opened.setsockopt(zmq.HEARTBEAT_IVL, 10_000)  # Finds connections whose other end is gone unsaid.
         opened.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
         return opened
 
+    def _connected(self, kind: int, address: str) -> Socket:
+        """A socket of ours to `address`. Raises `ZMQError`, and leaves nothing open then."""
+        opened = self._open(kind)
+        try:
+            if "[" in address:
+                opened.setsockopt(zmq.IPV6, 1)
+            opened.connect(address)
+        except zmq.ZMQError:
+            opened.close(0)
+            raise
+        return opened
+
+    def _bind_control(self, bound: Socket, path: str) -> None:
+        try:
+            bound.bind(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            raise InvalidInput(
+                "runtime_dir", f"cannot listen on {path} ({error.strerror})", "use a local folder of your own"
+            ) from None
+
     def _bind(self, bound: Socket, host: str, port: int, advertise: str) -> str:
         try:
+            if host.startswith("["):
+                bound.setsockopt(zmq.IPV6, 1)
             bound.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
@@ -210,12 +245,7 @@ class ZmqTransport:
         if dealer is not None:
             self._dealers.move_to_end(address)
             return dealer
-        dealer = self._open(zmq.DEALER)
-        try:
-            dealer.connect(address)
-        except zmq.ZMQError:
-            dealer.close(0)
-            raise
+        dealer = self._connected(zmq.DEALER, address)
         self._dealers[address] = dealer
         self._watch(dealer, lambda: self._receive_replies(dealer, address))
         if len(self._dealers) > _DEALERS:
@@ -251,7 +281,9 @@ class ZmqTransport:
                 yield opened.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-        self._unsure.add(self._readers[opened])
+        receiver = self._readers.get(opened)
+        if receiver is not None:  # Whoever took the last frame may have closed the socket.
+            self._unsure.add(receiver)
 
     def _receive_routed(self, router: Socket, kind: str) -> Iterator[Received]:
         for parts in self._drained(router):
@@ -286,19 +318,52 @@ class ControlConnection:
         self._context = zmq.Context(io_threads=1)
         self._dealer: Socket = self._context.socket(zmq.DEALER)
         self._dealer.setsockopt(zmq.LINGER, 0)
+        self._dealer.setsockopt(zmq.IMMEDIATE, 1)  # Nothing is kept for a node that may never come back.
+        self._dealer.setsockopt(zmq.SNDTIMEO, int(_CONNECT_S * 1000))
+        self._ends = self._dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._poller = zmq.Poller()
+        self._poller.register(self._dealer, zmq.POLLIN)
+        self._poller.register(self._ends, zmq.POLLIN)
         self._dealer.connect(f"ipc://{path}")
 
     def request(self, frame: bytes, *, timeout_s: float) -> bytes:
-        """Send one frame, none where it is empty, and wait for one. `PeerSilent` after `timeout_s`."""
+        """Send one frame, none where it is empty, and wait for one.
+
+        Raises `NodeClosed` where nobody took the frame, `PeerSilent` where no reply came within
+        `timeout_s`, or the node ended before it sent one.
+        """
+        if self._dealer.closed:
+            raise NodeClosed("the connection to the node is closed")
         if frame:
-            self._dealer.send(frame)
-        if not self._dealer.poll(int(timeout_s * 1000)):
-            raise PeerSilent(f"the node did not answer within {timeout_s:.0f} s")
-        return self._dealer.recv()
+            self._ended()  # Of an earlier connection: ZeroMQ has made another one since, or says so below.
+            try:
+                self._dealer.send(frame)
+            except zmq.Again:
+                raise NodeClosed("the node is gone, or takes no commands") from None
+        end = time.monotonic() + timeout_s
+        while True:
+            left_ms = max(0, math.ceil((end - time.monotonic()) * 1000))
+            ready = dict(self._poller.poll(left_ms))
+            # A reply may have come between the two looks: what was sent before the end is read first.
+            if self._dealer in ready or (self._ended() and self._dealer.poll(0)):
+                return self._dealer.recv()
+            if ready:
+                raise PeerSilent("the node ended before it answered")
+            if left_ms == 0:
+                raise PeerSilent(f"the node did not answer within {timeout_s:g} s")
 
     def close(self) -> None:
         """Close the socket at once. May be called twice."""
         self._context.destroy(linger=0)
+
+    def _ended(self) -> bool:
+        """Whether the connection ended since we looked last."""
+        ended = False
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._ends.recv_multipart(zmq.NOBLOCK)
+                ended = True
+        return ended
 
 
 def _is_readable(opened: Socket) -> bool:

@@ -9,13 +9,9 @@ from node.recall import tokens
 from protocol.topics import terms
 
 MARK = "…"
-MAX_EXCERPTED_CHARS = (
-    200_000  # Of a longer text the beginning; looking at all of 1 MiB takes a third of a second.
-)
+MAX_EXCERPTED_CHARS = 200_000  # Of a longer text the beginning; all of 1 MiB would take a third of a second.
 
-_STOPS = (
-    ".!?\u061f\u0964"  # An Arabic question mark and a danda: like ours, ends of sentences before a space.
-)
+_STOPS = ".!?\u061f\u0964"  # Also an Arabic question mark and a danda: they end a sentence before a space.
 _FULL_STOPS = "\u3002\uff01\uff1f"  # Chinese and Japanese: ends wherever they stand.
 _SENTENCE = re.compile(
     rf"[^{_STOPS}{_FULL_STOPS}\n]*(?:[{_STOPS}]+(?=\s|$)|[{_FULL_STOPS}]+|\n+|$|[{_STOPS}]+)"
@@ -71,13 +67,16 @@ def excerpt(text: str, wanted: Sequence[str], budget_tokens: int) -> str:
 
 
 def cut(text: str, budget_tokens: int) -> str:
-    """The beginning of `text`, cut at a word and marked, at most `budget_tokens` with the mark."""
+    """The beginning of `text`, cut at a word and marked, at most `budget_tokens` with the mark.
+
+    Where a word fits and its mark does not, the word alone.
+    """
     for room in range(budget_tokens - 1, 0, -1):
         piece = tokens.cut_at(text, room)
         marked = f"{piece} {MARK}" if piece[-1:].isascii() else f"{piece}{MARK}"
         if piece and tokens.count_within(marked, budget_tokens) is not None:
             return marked
-    return ""
+    return tokens.cut_at(text, budget_tokens)
 
 
 def _join(parts: Sequence[str], chosen: Sequence[int]) -> str:

@@ -105,6 +105,8 @@ def terms_of(text: str) -> frozenset[str]:
 def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:
     """Whether two memories are near-duplicates: nearly the same terms, no number and no negation apart."""
     smaller, larger = sorted((len(one), len(other)))
+    if not larger:
+        return False  # Signs and emoji give no terms to compare by.
     if smaller < NEAR_DUPLICATE * larger:
         return False
     if len(one & other) < NEAR_DUPLICATE * len(one | other):

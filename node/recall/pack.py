@@ -25,7 +25,7 @@ _MIN_TITLED_TOKENS = 16
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is quoted of a candidate; `by_words`: its text holds a term of the question."""
+    """What is quoted of a candidate; `by_words`: its title or text holds a term of the question."""
 
     candidate: Candidate
     text: str
@@ -60,10 +60,10 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
     for candidate in candidates:
         if left < 2 and packed:
             break
-        held = terms_of(candidate.text)
+        block = _whole(candidate)
+        held = terms_of(block)  # The title, too: the same word under two titles is two memories.
         if any(say_the_same(held, other) for other in quoted):
             continue
-        block = _whole(candidate)
         if tokens.count_within(block, left) is not None:
             left -= quote(candidate, block, held, whole=True)
         elif packed:
@@ -72,7 +72,7 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
             # The best is never dropped for what is shorter.
             left -= quote(candidate, block, held, whole=False)
     if skipped is not None and left >= MIN_EXCERPT_TOKENS:
-        held = terms_of(skipped.text)
+        held = terms_of(_whole(skipped))
         block = _excerpt(skipped, wanted, left)
         if block and not any(say_the_same(held, other) for other in quoted):
             quote(skipped, block, held, whole=False)

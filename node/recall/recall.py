@@ -3,7 +3,7 @@
 Invariants:
  1. `Recall.text` is at most `budget_tokens`, counted by cl100k; `tokens` is its exact count.
  2. What `visibilities` leaves out is left out before ranking: nothing of it shows, not even by its absence
-    from the budget.
+    from the budget. (How common a word is, is counted over all memories; see node.memory.search.)
  3. Equal stores and questions give equal answers.
 """
 
@@ -149,5 +149,6 @@ def _candidate(item: Item) -> Candidate:
     )
 
 
-def _telling(item: Item) -> tuple[int, int, str, float]:
-    return item.version, len(item.text), item.text, item.score
+def _telling(item: Item) -> tuple[int, int, str, float, str, str, bool]:
+    """A total order over all that an answer shows, so that equal tellings are equal whatever came first."""
+    return item.version, len(item.text), item.text, item.score, item.title, item.source, not item.cut

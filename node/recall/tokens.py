@@ -13,9 +13,7 @@ from typing import Protocol, cast
 
 ENCODING = "cl100k_base"
 
-_CHARS_A_TOKEN = (
-    16  # More than any text but runs of white space has, so a prefix of so many is enough to cut.
-)
+_CHARS_A_TOKEN = 16  # More than any text but runs of white space has: a prefix of so many is enough to cut.
 
 
 class _Counter(Protocol):

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.topics import MAX_QUERY_TERMS, MAX_TERM_CHARS, MAX_TOPICS, content_terms, extract, query_terms, terms
+from protocol.topics import (
+    MAX_QUERY_TERMS,
+    MAX_TERM_CHARS,
+    MAX_TOPICS,
+    content_terms,
+    extract,
+    query_terms,
+    terms,
+)
 
 TEXTS: list[tuple[str, set[str]]] = [
     ("Guido van Rossum created Python in Amsterdam.", {"guido van", "van rossum", "python", "amsterdam"}),
@@ -46,7 +54,9 @@ def test_a_text_has_the_topics_a_reader_would_name(text: str, expected: set[str]
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS, ids=[text[:24] for text, _ in TEXTS])
-def test_every_topic_of_a_text_is_asked_for_by_a_question_that_quotes_it(text: str, expected: set[str]) -> None:
+def test_every_topic_of_a_text_is_asked_for_by_a_question_that_quotes_it(
+    text: str, expected: set[str]
+) -> None:
     asked = set(query_terms(text.replace("#", "")))
 
     assert {topic.term for topic in extract(text)} <= asked

@@ -69,7 +69,9 @@ def test_a_bad_draft_is_refused_with_the_name_of_its_field(field: str, draft: di
 
 
 def test_a_good_draft_passes_as_it_is() -> None:
-    draft = Draft(text="a\x00b", path="/notes/…/ünï", title="T", tags=("a", "b"), importance=1, metadata={"a": 1})
+    draft = Draft(
+        text="a\x00b", path="/notes/…/ünï", title="T", tags=("a", "b"), importance=1, metadata={"a": 1}
+    )
 
     assert check_draft(draft) is draft
 

@@ -164,8 +164,27 @@ def test_search_finds_scripts_without_spaces(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ['"', '""', "paris AND", "OR", "NOT paris", "NEAR(paris", "paris*", "text:paris", "^paris", "-paris", "(", "{a b}: c"]
-    + ["'; DROP TABLE head; --", "paris\x00", "\ud800 paris", "+", "a" * 10_000, "paris^2 || \\", "%_"],
+    [
+        '"',
+        '""',
+        "paris AND",
+        "OR",
+        "NOT paris",
+        "NEAR(paris",
+        "paris*",
+        "text:paris",
+        "^paris",
+        "-paris",
+        "(",
+        "{a b}: c",
+        "'; DROP TABLE head; --",
+        "paris\x00",
+        "\ud800 paris",
+        "+",
+        "a" * 10_000,
+        "paris^2 || \\",
+        "%_",
+    ],
 )
 def test_nothing_in_a_query_is_an_operator(store: Store, query: str) -> None:
     store.remember(Draft(text="Paris is not near the text", path="/paris"))
@@ -190,12 +209,14 @@ def test_common_words_add_to_the_score_of_what_rare_words_found(
     monkeypatch.setattr("node.memory.search.MAX_SCANNED", 20)
     store.remember_many([Draft(text=f"common filler {n}", path=f"/f/{n}") for n in range(40)])
     store.remember_many([Draft(text=f"plain sentence {n}", path=f"/p/{n}") for n in range(100)])
-    store.remember_many([Draft(text=f"rare {word} word", path=f"/{word}") for word in ("lone", "common", "other")])
+    store.remember_many(
+        [Draft(text=f"rare {word} word", path=f"/{word}") for word in ("lone", "common", "other")]
+    )
 
     hits = store.search("common rare")
     together = store.search("common filler")
 
-    assert [hit.path for hit in hits][0] == "/common"
+    assert hits[0].path == "/common"
     assert {hit.path for hit in hits} == {"/common", "/lone", "/other"}
     assert all(hit.path.startswith("/f/") for hit in together)
 
@@ -278,7 +299,10 @@ def test_sixteen_threads_write_and_every_acknowledged_write_is_there(store: Stor
 
     def write(worker: int) -> list[str]:
         barrier.wait()
-        return [store.remember(Draft(text=f"worker {worker} note {n}", path=f"/{worker}/{n}")).path for n in range(40)]
+        return [
+            store.remember(Draft(text=f"worker {worker} note {n}", path=f"/{worker}/{n}")).path
+            for n in range(40)
+        ]
 
     with ThreadPoolExecutor(16) as pool:
         acknowledged = list(itertools.chain.from_iterable(pool.map(write, range(16))))
@@ -333,13 +357,18 @@ def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     store.close()
 
-    for call in (lambda: store.read("/a"), lambda: store.remember(Draft(text="x")), lambda: store.search("one")):
+    for call in (
+        lambda: store.read("/a"),
+        lambda: store.remember(Draft(text="x")),
+        lambda: store.search("one"),
+    ):
         with pytest.raises(NodeClosed):
             call()
 
 
 def test_a_reader_never_puts_back_an_older_version() -> None:
     cache = Cache(10)
+
     def memory(version: int) -> Memory:
         return Memory(
             agent=ALICE,

@@ -1,0 +1,1 @@
+"""The `avm` command, a local cluster, the demonstration."""

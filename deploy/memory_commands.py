@@ -1,0 +1,273 @@
+"""Commands on one agent's memory. With its node running they talk to it, without they open the file."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from deploy.command import Answer, progress_bar, register, safe
+from deploy.ingest import collect
+from deploy.target import Agent, Mesh, open_memory
+from node.memory.records import MAX_TEXT_BYTES, Draft, Receipt, Visibility, check_draft
+from node.recall.recall import Recall
+from protocol.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PANEL = "Memory"
+BATCH = 200  # Memories in one commit while ingesting.
+
+VisibilityOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHO", help="private (never leaves), listed (topics announced), mesh (any member may read)."
+    ),
+]
+Path_ = Annotated[str, typer.Argument(metavar="PATH", help="Where the memory is, such as /notes/auth.")]
+Words = Annotated[list[str], typer.Argument(metavar="WORDS…", help="A question, or words to look for.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register these commands."""
+    register(app, "remember", aliases=("add",), panel=PANEL)(remember)
+    register(app, "recall", panel=PANEL)(recall)
+    register(app, "search", panel=PANEL)(search)
+    register(app, "read", aliases=("get",), panel=PANEL)(read)
+    register(app, "history", panel=PANEL)(history)
+    register(app, "browse", aliases=("list", "ls"), panel=PANEL)(browse)
+    register(app, "forget", aliases=("delete", "rm"), panel=PANEL)(forget)
+    register(app, "ingest", panel=PANEL)(ingest)
+
+
+def remember(
+    text: Annotated[str, typer.Argument(help="What to remember; - reads it from standard input.")],
+    path: Annotated[str | None, typer.Option(help="Where; an existing path gets its next version.")] = None,
+    title: Annotated[str, typer.Option(help="A line that says what it is about.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A topic; may be repeated.")] = None,
+    importance: Annotated[float, typer.Option(help="0 to 1.")] = 0.5,
+    visibility: VisibilityOption = "listed",
+    metadata: Annotated[str | None, typer.Option(help="A JSON object to keep beside it.")] = None,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """Remember a text."""
+    if text == "-":
+        text = _standard_input()
+    draft = check_draft(  # Before anything is opened: what is refused leaves no empty memory behind.
+        Draft(
+            text=text,
+            path=path,
+            title=title,
+            tags=tuple(tag or ()),
+            importance=importance,
+            visibility=_visibility(visibility),
+            metadata=_metadata(metadata) or {},
+        )
+    )
+    with open_memory(agent, mesh, create=True) as memory:
+        (receipt,) = memory.remember_many([draft])
+    return _receipt(receipt, "remembered" if receipt.stored else "known already")
+
+
+def recall(
+    words: Words,
+    budget: Annotated[int, typer.Option("--budget", "-b", help="Tokens (cl100k) at most.")] = 1000,
+    sources: Annotated[bool, typer.Option(help="List the memories quoted.")] = True,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """What the agent remembers of a question, inside a token budget."""
+    with open_memory(agent, mesh) as memory:
+        found = memory.recall(" ".join(words), budget_tokens=budget)
+    return answer_of(found, sources=sources)
+
+
+def search(
+    words: Words,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Memories at most.")] = 10,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """Memories that hold the words, best first."""
+    with open_memory(agent, mesh) as memory:
+        hits = memory.search(" ".join(words), limit)
+
+    def show(console: Console) -> None:
+        for hit in hits:
+            console.print(f"[bold]{safe(hit.path)}[/bold]  {safe(hit.title)}  [dim]{hit.score:.2f}[/dim]")
+            console.print(f"    {safe(hit.excerpt)}")
+        if not hits:
+            console.print("nothing found")
+
+    return Answer(data=hits, count=len(hits), show=show)
+
+
+def read(
+    path: Path_,
+    version: Annotated[int | None, typer.Option(help="An earlier version, by its number.")] = None,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """One memory, whole."""
+    with open_memory(agent, mesh) as memory:
+        found = memory.read(path, version)
+
+    def show(console: Console) -> None:
+        tags = " ".join(f"#{tag}" for tag in found.tags)
+        console.print(
+            f"[dim]{safe(found.path)} · version {found.version} · {found.visibility} · "
+            f"{_time(found.updated_at)} {safe(tags)}[/dim]"
+        )
+        if found.title:
+            console.print(f"[bold]{safe(found.title)}[/bold]")
+        console.print(safe(found.text))
+
+    return Answer(data=found, show=show)
+
+
+def history(path: Path_, agent: Agent = None, mesh: Mesh = None) -> Answer:
+    """All versions of a memory, latest first."""
+    with open_memory(agent, mesh) as memory:
+        versions = memory.history(path)
+
+    def show(console: Console) -> None:
+        for version in versions:
+            what = "forgotten" if version.forgotten else f"{version.length_chars} characters"
+            console.print(
+                f"{version.version:>4}  {_time(version.written_at)}  {what:<18} {safe(version.title)}"
+            )
+
+    return Answer(data=versions, count=len(versions), show=show)
+
+
+def browse(
+    prefix: Annotated[str, typer.Argument(help="The beginning of a path.")] = "/",
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Memories at most.")] = 50,
+    after: Annotated[str, typer.Option(help="Go on behind this path.")] = "",
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """Memories by path."""
+    with open_memory(agent, mesh) as memory:
+        found = memory.browse(prefix, limit, after)
+
+    def show(console: Console) -> None:
+        for one in found:
+            console.print(f"{safe(one.path)}  [dim]{one.length_chars} characters[/dim]  {safe(one.title)}")
+        if len(found) == limit:
+            console.print(f"[dim]there may be more: --after {safe(found[-1].path)}[/dim]")
+        if not found:
+            console.print("nothing there")
+
+    return Answer(data=found, count=len(found), show=show)
+
+
+def forget(path: Path_, agent: Agent = None, mesh: Mesh = None) -> Answer:
+    """Forget a memory. Its earlier versions stay readable by number."""
+    with open_memory(agent, mesh) as memory:
+        receipt = memory.forget(path)
+    return _receipt(receipt, "forgotten")
+
+
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="Folders or files: Markdown, text, JSONL.")
+    ],
+    prefix: Annotated[str, typer.Option(help="Where to put them.")] = "/ingested",
+    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="A topic for all of them.")] = None,
+    visibility: VisibilityOption = "listed",
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """Remember files, one memory for each section. Doing it again adds only what changed."""
+    collected = collect(paths, prefix=prefix, tags=tuple(tag or ()), visibility=_visibility(visibility))
+    receipts: list[Receipt] = []
+    with open_memory(agent, mesh, create=True) as memory, progress_bar() as progress:
+        bar = progress.add_task("remembering", total=len(collected.drafts))
+        for start in range(0, len(collected.drafts), BATCH):
+            batch: list[Draft] = collected.drafts[start : start + BATCH]
+            receipts += memory.remember_many(batch)
+            progress.update(bar, advance=len(batch))
+    stored = sum(receipt.stored for receipt in receipts)
+    data = {
+        "files": collected.files,
+        "memories": len(receipts),
+        "stored": stored,
+        "known": len(receipts) - stored,
+        "passed_over": collected.passed_over,
+    }
+
+    def show(console: Console) -> None:
+        console.print(
+            f"{stored} memories from {collected.files} files, {len(receipts) - stored} known already, "
+            f"{collected.passed_over} other files passed over"
+        )
+
+    return Answer(data=data, count=len(receipts), show=show)
+
+
+def answer_of(found: Recall, *, sources: bool) -> Answer:
+    """A recall for people and for programs."""
+
+    def show(console: Console) -> None:
+        console.print(safe(found.text) if found.text else "[dim]nothing[/dim]")
+        if not sources:
+            return
+        console.print()
+        for item in found.items:
+            mark = ", cut" if item.cut else ""
+            console.print(
+                f"[dim]{item.agent}{safe(item.path)} · version {item.version} · "
+                f"{item.tokens} tokens{mark} · by {item.source}[/dim]"
+            )
+        console.print(f"[dim]{found.tokens} of {found.budget_tokens} tokens[/dim]")
+        for agent in found.silent_peers:
+            console.print(f"[yellow]{agent} did not answer in time[/yellow]")
+        for note in found.notes:
+            console.print(f"[yellow]{safe(note)}[/yellow]")
+
+    return Answer(data=found, count=len(found.items), show=show)
+
+
+def _receipt(receipt: Receipt, what: str) -> Answer:
+    def show(console: Console) -> None:
+        console.print(f"{what}: {safe(receipt.path)} version {receipt.version}")
+
+    return Answer(data=receipt, show=show)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _standard_input() -> str:
+    taken = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+    try:
+        return taken.decode()
+    except UnicodeDecodeError as error:
+        if len(taken) > MAX_TEXT_BYTES:
+            return taken.decode(errors="replace")  # Too long, which the memory will say.
+        raise InvalidInput("text", f"is no UTF-8 at byte {error.start}", "convert it first") from None
+
+
+def _visibility(text: str) -> Visibility:
+    match text:
+        case "private" | "listed" | "mesh":
+            return text
+        case _:
+            raise InvalidInput("visibility", f"{text!r} is none", "use private, listed or mesh")
+
+
+def _metadata(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput("metadata", f"is no JSON object ({error})", "write it as '{\"key\": 1}'") from None

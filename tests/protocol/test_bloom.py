@@ -1,0 +1,97 @@
+"""Bloom filters: what is in is found, what is not is found as rarely as stated."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import bloom
+
+ABSENT = [f"absent-{number}" for number in range(20_000)]
+TERMS = st.text(max_size=30)
+
+
+def share_found(bits: bytes, hashes: int) -> float:
+    return sum(bloom.contains(bits, term, hashes) for term in ABSENT) / len(ABSENT)
+
+
+@given(
+    terms=st.sets(TERMS, max_size=60),
+    log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS),
+    hashes=st.integers(1, 16),
+)
+def test_every_term_that_was_put_in_is_found(terms: set[str], log2_bits: int, hashes: int) -> None:
+    bits = bloom.build(terms, log2_bits, hashes)
+
+    assert len(bits) == (1 << log2_bits) // 8
+    assert all(bloom.contains(bits, term, hashes) for term in terms)
+
+
+@given(term=TERMS, log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS))
+def test_a_filter_of_one_term_has_exactly_the_bits_of_its_positions(term: str, log2_bits: int) -> None:
+    bits = bloom.build([term], log2_bits, bloom.HASHES)
+
+    number = int.from_bytes(bits, "little")
+    assert {at for at in range(1 << log2_bits) if number >> at & 1} == set(
+        bloom.positions(term, log2_bits, bloom.HASHES)
+    )
+
+
+def test_positions_are_those_of_every_other_implementation() -> None:
+    # The example of mmh3's own documentation, unsigned; its second half is odd already.
+    assert bloom.hash_pair("foo") == (2**64 - 2129773440516405919, 9128664383759220103)
+    assert bloom.positions("bitcoin", 10, 7) == [623, 572, 521, 470, 419, 368, 317]
+
+
+@pytest.mark.parametrize("topics", [50, 500, 5_000])
+def test_the_size_that_is_chosen_keeps_the_error_at_one_per_cent(topics: int) -> None:
+    log2_bits = bloom.log2_bits_for(topics, 0.01)
+    bits = bloom.build((f"topic-{number}" for number in range(topics)), log2_bits, bloom.HASHES)
+
+    assert bloom.error_of(topics, log2_bits, bloom.HASHES) <= 0.01
+    assert share_found(bits, bloom.HASHES) <= 0.011
+
+
+def test_the_classic_form_passes_fifteen_per_cent_at_259_topics() -> None:
+    bits = bloom.build(
+        (f"topic-{number}" for number in range(400)), bloom.CLASSIC_LOG2_BITS, bloom.CLASSIC_HASHES
+    )
+
+    classic = (bloom.CLASSIC_LOG2_BITS, bloom.CLASSIC_HASHES)
+    assert bloom.error_of(258, *classic) < 0.15 < bloom.error_of(259, *classic)
+    assert share_found(bits, bloom.CLASSIC_HASHES) == pytest.approx(bloom.error_of(400, *classic), abs=0.03)
+
+
+def test_the_error_of_a_filter_at_hand_is_the_share_of_strangers_it_claims() -> None:
+    bits = bloom.build((f"topic-{number}" for number in range(300)), 11, 4)
+    ones = int.from_bytes(bits).bit_count()
+
+    assert share_found(bits, 4) == pytest.approx(bloom.error_of_fill(ones, 11, 4), abs=0.01)
+
+
+def test_an_empty_filter_claims_nothing() -> None:
+    bits = bloom.build([], 10, bloom.HASHES)
+
+    assert bits == bytes(128)
+    assert share_found(bits, bloom.HASHES) == 0.0
+
+
+@given(topics=st.integers(0, 10_000), error=st.floats(0.0001, 0.2))
+def test_the_size_is_the_smallest_that_holds_the_topics(topics: int, error: float) -> None:
+    log2_bits = bloom.log2_bits_for(topics, error)
+
+    fits = [
+        size
+        for size in range(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS + 1)
+        if bloom.capacity(size, bloom.HASHES, error) >= topics
+    ]
+    assert log2_bits == min(fits, default=bloom.MAX_LOG2_BITS)
+
+
+@given(log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS), error=st.floats(0.0001, 0.2))
+def test_capacity_is_the_last_number_of_topics_within_the_error(log2_bits: int, error: float) -> None:
+    room = bloom.capacity(log2_bits, bloom.HASHES, error)
+
+    assert bloom.error_of(room, log2_bits, bloom.HASHES) <= error * (1 + 1e-9)
+    assert bloom.error_of(room + 1, log2_bits, bloom.HASHES) > error * (1 - 1e-9)
