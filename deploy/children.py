@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.process import interrupts_wait
 from node.config import NodeConfig
 from node.net.config import MeshConfig
 from protocol.errors import MeshError
@@ -72,6 +73,10 @@ class Children:
 
     def end(self, names: Sequence[str] | None = None) -> None:
         """End these, or all: a goodbye first, SIGKILL for who does not heed it."""
+        with interrupts_wait():
+            self._end(names)
+
+    def _end(self, names: Sequence[str] | None) -> None:
         chosen = [
             self._children.pop(name) for name in names or list(self._children) if name in self._children
         ]
@@ -94,7 +99,10 @@ class Children:
             child.check()
 
     def _start(self, name: str, role: Role) -> Child:
-        child = self._children[name] = Child(name, role, self._config)
+        with (
+            interrupts_wait()
+        ):  # Between its start and our knowing of it there is no moment to be interrupted.
+            child = self._children[name] = Child(name, role, self._config)
         return child
 
     def __enter__(self) -> Children:

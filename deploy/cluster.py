@@ -13,7 +13,7 @@ from deploy.children import Children
 from node.config import NodeConfig
 from node.net.control import ControlClient
 from node.net.register import Entry, Register
-from protocol.errors import InvalidInput, MeshError, NameTaken, PeerRefused, PeerSilent
+from protocol.errors import InvalidInput, MeshError, NameTaken, NodeClosed, PeerRefused, PeerSilent
 from protocol.names import check_agent_name
 
 MAX_NODES = 1000
@@ -113,8 +113,10 @@ def down(config: NodeConfig) -> Ended:
             asked.append(entry)
         except PeerRefused:
             left.append(entry.agent)
-        except PeerSilent:  # Its socket listens and nothing moves behind it: stopped, or stuck.
-            os.kill(entry.pid, signal.SIGKILL)
+        except (PeerSilent, NodeClosed):
+            # Gone by itself meanwhile; or its socket listens and nothing moves behind it: stopped, or stuck.
+            if register.running(check_agent_name(entry.agent)) is not None:
+                os.kill(entry.pid, signal.SIGKILL)
             asked.append(entry)
         finally:
             client.close()
@@ -147,7 +149,7 @@ def _status(entry: Entry) -> Status:
     client = ControlClient(entry.control)
     try:
         told = client.call(_Told, "status", answer_s=_ANSWER_S)
-    except (PeerSilent, PeerRefused):
+    except (PeerSilent, PeerRefused, NodeClosed):
         told = _Told({})
     finally:
         client.close()

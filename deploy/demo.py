@@ -41,6 +41,7 @@ WHO_QUESTIONS = (
 )
 QUESTION = "How do I wait for several asyncio tasks, and cancel those that take too long?"
 BUDGET_TOKENS = 500
+_SHOWN_LINES = 16
 _STEP_S = 20.0
 _POLL_S = 0.02
 
@@ -129,13 +130,21 @@ class Demo:
         took_ms = self._record("ask", started, found)
         if not found.items:
             raise MeshError("the mesh had no answer; please report this")
-        for line in found.text.split("\n"):
+        lines = [line for line in found.text.split("\n") if line.strip()]
+        for line in lines[:_SHOWN_LINES]:
             self._say(f"  [green]│[/green] {safe(line)}")
-        self._say(f"  {found.tokens} of {found.budget_tokens} tokens in {took_ms:.1f} ms, from")
+        if len(lines) > _SHOWN_LINES:
+            self._say(f"  [green]│[/green] [dim]… {len(lines) - _SHOWN_LINES} more lines[/dim]")
+        started = time.perf_counter()
+        asker.ask(QUESTION, budget_tokens=BUDGET_TOKENS)
+        again_ms = self._record("ask again", started, found.tokens)
+        self._say(
+            f"  {found.tokens} of {found.budget_tokens} tokens in {took_ms:.0f} ms with the loading of the "
+            f"token counter, {again_ms:.1f} ms when asked again; from"
+        )
         for item in found.items:
-            self._say(
-                f"    {item.agent}{safe(item.path)} version {item.version}{', cut' if item.cut else ''}"
-            )
+            cut = ", cut" if item.cut else ""
+            self._say(f"    {item.agent}{safe(item.path)} version {item.version}{cut}")
 
     def _without_librarian(self, children: Children, asker: NodeClient) -> None:
         started = time.perf_counter()
@@ -163,7 +172,7 @@ class Demo:
         return took_ms
 
     def _say(self, line: str) -> None:
-        self.console.print(line)
+        self.console.print(line, soft_wrap=True)
 
 
 def _until(children: Children, happens: Callable[[], T | None]) -> T:

@@ -194,7 +194,9 @@ class Directory:
             taken.add((id(part), slot))
             assert part.bits_of(slot) == digests[agent].bits, f"{agent}: not the filter that was put in"
         assert sum(part.living for part in self._classes.values()) == len(self._places)
-        assert all(part.living for part in self._classes.values()), "a class without agents"
+        for part in self._classes.values():
+            assert part.living, "a class without agents"
+            assert math.isclose(part.error_total, sum(part.error), abs_tol=1e-9)
 
 
 class _Held:

@@ -22,13 +22,14 @@ and the file beside it larger, and the first start after a crash slower: it read
 WRITER_CACHE_KIB = 4_096
 READER_CACHE_KIB = 512
 _BUSY_MS = 5_000
+_SMALLEST_BYTES = 512  # SQLite takes a shorter file for an empty one and would write over it.
 
 
 def translate(error: apsw.Error, path: Path) -> MeshError:
     """An error of SQLite as one of ours, on one line, with the file's name."""
     match error:
         case apsw.NotADBError():
-            return MemoryUnusable(f"{path}: not a database; give another file")
+            return _no_database(path)
         case apsw.CorruptError():
             return MemoryUnusable(f"{path}: the database is damaged ({error})")
         case apsw.FullError():
@@ -43,6 +44,10 @@ def translate(error: apsw.Error, path: Path) -> MeshError:
             return StorageFailure(f"{path}: {error}")
 
 
+def _no_database(path: Path) -> MemoryUnusable:
+    return MemoryUnusable(f"{path}: not a database; give another file")
+
+
 def open_writer(path: Path, durability: Durability) -> apsw.Connection:
     """The connection that writes; a new file can be read by its owner only."""
     if durability not in {"normal", "full"}:
@@ -50,8 +55,11 @@ def open_writer(path: Path, durability: Durability) -> apsw.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        size = path.stat().st_size
     except OSError as error:
         raise MemoryUnusable(f"{path}: {error.strerror or error}") from error
+    if 0 < size < _SMALLEST_BYTES and not path.with_name(path.name + "-journal").exists():
+        raise _no_database(path)
     connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
     connection.pragma("cache_size", -WRITER_CACHE_KIB)
     connection.pragma("temp_store", "memory")

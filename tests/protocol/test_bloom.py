@@ -38,7 +38,17 @@ def test_a_filter_of_one_term_has_exactly_the_bits_of_its_positions(term: str, l
     )
 
 
+@given(TERMS)
+def test_the_second_hash_is_odd_so_that_it_walks_the_whole_filter(term: str) -> None:
+    first, second = bloom.hash_pair(term)
+
+    assert second % 2 == 1
+    assert 0 <= first < 2**64
+    assert 0 <= second < 2**64
+
+
 def test_positions_are_those_of_every_other_implementation() -> None:
+    assert bloom.HASHES == 7
     # The example of mmh3's own documentation, unsigned; its second half is odd already.
     assert bloom.hash_pair("foo") == (2**64 - 2129773440516405919, 9128664383759220103)
     assert bloom.positions("bitcoin", 10, 7) == [623, 572, 521, 470, 419, 368, 317]

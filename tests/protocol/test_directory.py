@@ -39,11 +39,14 @@ class DirectoryAgainstSets(RuleBasedStateMachine):
         self.now = 0.0
 
     @rule(
-        number=st.integers(0, 90),
+        number=st.integers(0, 9),
         topics=st.frozensets(st.sampled_from(VOCABULARY)),
         form=st.sampled_from(["small", "large", "classic"]),
     )
     def put(self, number: int, topics: frozenset[str], form: str) -> None:
+        self.put_digest(number, topics, form)
+
+    def put_digest(self, number: int, topics: frozenset[str], form: str) -> None:
         announced = [Announced(term, 1, 1.0) for term in sorted(topics)]
         digest = {
             "small": Digest.of,
@@ -55,22 +58,34 @@ class DirectoryAgainstSets(RuleBasedStateMachine):
         self.topics[agent(number)], self.digests[agent(number)] = topics, digest
         self.suspected.discard(agent(number))
 
-    @rule(number=st.integers(0, 90))
-    def remove(self, number: int) -> None:
-        self.directory.remove(agent(number))
-        for told in (self.topics, self.digests):
-            told.pop(agent(number), None)
-        self.suspected.discard(agent(number))
+    @rule(topics=st.frozensets(st.sampled_from(VOCABULARY), max_size=2))
+    def put_seventy(self, topics: frozenset[str]) -> None:
+        for number in range(100, 170):
+            self.put_digest(number, topics, "small")
 
-    @rule(number=st.integers(0, 90), suspected=st.booleans())
-    def suspect(self, number: int, suspected: bool) -> None:
-        self.directory.suspect(agent(number), suspected)
-        if suspected and agent(number) in self.topics:
-            self.suspected.add(agent(number))
+    @precondition(lambda self: self.topics)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.topics)))
+        self.directory.remove(name)
+        del self.topics[name], self.digests[name]
+        self.suspected.discard(name)
+
+    @rule(number=st.integers(0, 9))
+    def remove_a_stranger(self, number: int) -> None:
+        self.directory.remove(AgentName(f"stranger-{number}"))
+
+    @precondition(lambda self: self.topics)
+    @rule(data=st.data(), suspected=st.booleans())
+    def suspect(self, data: st.DataObject, suspected: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.topics)))
+        self.directory.suspect(name, suspected)
+        if suspected:
+            self.suspected.add(name)
         else:
-            self.suspected.discard(agent(number))
+            self.suspected.discard(name)
 
-    @rule(number=st.integers(0, 90))
+    @rule(number=st.integers(0, 9))
     def confirm(self, number: int) -> None:
         self.now += 1.0
         self.directory.confirm(agent(number), now=self.now)
@@ -102,7 +117,7 @@ class DirectoryAgainstSets(RuleBasedStateMachine):
 
 
 TestDirectoryAgainstSets = DirectoryAgainstSets.TestCase
-TestDirectoryAgainstSets.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestDirectoryAgainstSets.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_an_empty_directory_or_an_empty_question_has_no_leads() -> None:
@@ -171,10 +186,21 @@ def test_ties_go_to_the_fresher_digest_and_then_by_name(agents: int) -> None:
         directory.put(agent(number), digest_of("weather"), now=1.0)
     directory.confirm(agent(3), now=2.0)
 
-    leads = directory.who_knows(["weather"], now=5.0, limit=4)
+    leads = directory.who_knows(["weather"], now=5.0, limit=2)
 
-    assert [lead.agent for lead in leads] == [agent(3), agent(0), agent(1), agent(2)]
-    assert [lead.age_s for lead in leads] == [3.0, 4.0, 4.0, 4.0]
+    assert [lead.agent for lead in leads] == [agent(3), agent(0)]
+    assert [lead.age_s for lead in leads] == [3.0, 4.0]
+
+
+def test_the_best_stay_ahead_of_many_that_are_equal_and_fresher() -> None:
+    directory = Directory()
+    for number in range(200):
+        better = number in (150, 160, 170)
+        topics = ("weather", "volcano") if better else ("weather",)
+        directory.put(agent(number), digest_of(*topics), now=0.0 if better else 1.0 + number)
+
+    expected = [agent(number) for number in (150, 160, 170, 199, 198)]
+    assert names(directory, "weather", "volcano", now=300.0, limit=5) == expected
 
 
 def test_a_thousand_agents_are_told_apart() -> None:

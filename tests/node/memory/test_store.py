@@ -12,8 +12,8 @@ from typing import Any
 import apsw
 import pytest
 
-from node.memory import Draft, Memory, Store
-from node.memory.cache import Cache
+from node.memory import Draft, Store
+from node.memory.records import MAX_TEXT_BYTES
 from protocol.errors import InvalidInput, NodeClosed, NotFound, StorageFailure
 from protocol.names import AgentName
 
@@ -126,6 +126,19 @@ def test_a_bad_path_is_told_as_such(store: Store, call: str) -> None:
     for path in ("/a/../b", "a", "/\ud800", 7):
         with pytest.raises(InvalidInput, match="path"):
             getattr(store, call)(path)
+
+
+def test_a_text_of_1_mib_is_kept_found_and_read_back_and_one_byte_more_is_refused(store: Store) -> None:
+    text = ("walrus " * MAX_TEXT_BYTES)[: MAX_TEXT_BYTES - 1] + "x"
+
+    store.remember(Draft(text=text, path="/big"))
+    with pytest.raises(InvalidInput, match="text"):
+        store.remember(Draft(text=f"{text}x", path="/big"))
+
+    store._cache.clear()
+    assert store.read("/big").text == text
+    assert store.read("/big").version == 1
+    assert [hit.path for hit in store.search("walrus")] == ["/big"]
 
 
 def test_browse_goes_by_path_in_pages(store: Store) -> None:
@@ -364,35 +377,6 @@ def test_a_closed_store_says_so(store: Store) -> None:
     ):
         with pytest.raises(NodeClosed):
             call()
-
-
-def test_a_reader_never_puts_back_an_older_version() -> None:
-    cache = Cache(10)
-
-    def memory(version: int) -> Memory:
-        return Memory(
-            agent=ALICE,
-            path="/a",
-            version=version,
-            title="",
-            text="t",
-            tags=(),
-            importance=0.5,
-            visibility="listed",
-            created_at=0.0,
-            updated_at=0.0,
-            metadata={},
-        )
-
-    stamp = cache.stamp("/a")
-    cache.put(memory(2))
-    cache.fill(memory(1), stamp)
-    assert cache.entries["/a"].version == 2
-
-    stamp = cache.stamp("/a")
-    cache.drop("/a")
-    cache.fill(memory(2), stamp)
-    assert "/a" not in cache.entries
 
 
 def test_the_cache_keeps_the_last_read_and_no_more_than_its_size(tmp_path: Path) -> None:
