@@ -126,10 +126,10 @@ def main() -> None:
     rounds, size = (3, 300) if options.quick else (7, 2_000)
     rows = [row for agents in AGENTS for row in measure(agents, rounds, size)]
 
-    table = Table("", "us a call", "bare row AND", "ratio", "target", "reached")
+    table = Table("who knows", "us a call", "bare row AND", "ratio", "target", "reached")
     for row in rows:
         table.add_row(
-            row["what"],
+            row["what"].removeprefix("who knows, "),
             f"{row['us']:,}",
             f"{row['raw_limit_us']:,}",
             f"{row['ratio']}",

@@ -43,10 +43,9 @@ def run_until_stopped(start: Callable[[Callable[[], object]], Member]) -> None:
 
     heard, told = socket.socketpair()
     told.setblocking(False)
-    with heard, told:
-        signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-        for number in ENDING:
-            signal.signal(number, _ignore)
+    handlers = {number: signal.signal(number, _ignore) for number in ENDING}
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    try:
         member = start(lambda: told.send(b"!"))
         try:
             member.on_refusal(lambda: told.send(b"!"))
@@ -55,7 +54,12 @@ def run_until_stopped(start: Callable[[Callable[[], object]], Member]) -> None:
             member.check()
         finally:
             member.close()
-            signal.set_wakeup_fd(-1)
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        heard.close()
+        told.close()
 
 
 def _ignore(_number: int, _frame: object) -> None:

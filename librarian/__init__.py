@@ -1,7 +1,10 @@
-"""The librarian: a member without a memory, which is told the announced topics and answers who-knows exactly.
+"""A librarian: a member of the mesh that knows exactly who announced which topics, and has no memory itself.
 
-It holds topics, how many memories carry each, and their weight: no text, no title, no path.
+It is told topics by the nodes, keeps them in its process only, and answers *who knows?* within the limits
+of its privacy policy. It never holds a memory's text, title or path: nobody sends it any.
 """
+
+from __future__ import annotations
 
 from librarian.config import LibrarianConfig
 from librarian.service import Librarian

@@ -1,15 +1,24 @@
-"""Who announced which topic: an exact inverted index, in memory, rebuilt from the nodes after a start.
+"""Who announced which topics: an exact inverted index, in memory, rebuilt from the nodes at any time.
+
+    agent  ->  term   ->  (memories, weight)     what each one told
+    term   ->  agent  ->  strength               the same, the other way round
+
+Topics only: no text, no title, no path ever comes here. A lookup touches the holders of the terms
+that are asked for and nobody else, however many agents there are.
 
 Invariants, checked by `check()`:
- 1. Both directions agree: an agent's topics are exactly those under which it stands.
- 2. At most `MAX_AGENTS` agents with `MAX_TOPICS` topics each; what is beyond is refused and counted.
+ 1. An agent stands under a term exactly where it announced the term; a term without holders is gone.
+ 2. At most `max_agents` agents, `max_topics_per_agent` topics of one and `max_topics` of all are held;
+    what passes a bound is left out and counted.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,14 +26,31 @@ from protocol.digest import Announced
 from protocol.names import AgentName
 
 MAX_AGENTS = 4096
-MAX_TOPICS = 200_000
-_SCANNED = 1024  # Holders looked at for candidates; terms commoner than that only add to a score.
+MAX_TOPICS_PER_AGENT = 200_000
+MAX_TOPICS = 5_000_000
+"""Topics of all agents together, counted once for each that announced it. Costs 100 bytes each where
+many share them, 360 where none do, 1,400 with the longest terms."""
+
+_HIT = math.log(2.0)  # What any matched term counts at the least, in nats, however many hold it.
+_STRONG = (
+    0.5  # What many memories of great weight count at the most: less than one more term, or half the holders.
+)
+_SHARED = 65_536  # Entries kept to be shared; sharing saves room and decides nothing.
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent that announced at least one of the terms. Scores compare within one answer only.
+class _Entry(NamedTuple):
+    """What an agent told of a topic; `strength` (0..1) grows with both."""
 
-    `memories`: the most that carry one of the matched topics; `age_s`: since the agent last confirmed.
+    memories: int
+    weight: float
+    strength: float
+
+
+class Match(msgspec.Struct, frozen=True):
+    """An agent that announced some of the terms of a question.
+
+    `matched` in the order of the question; at least `memories` of its memories carry one of them;
+    `age_s`: since the agent last confirmed its topics. Scores (nats) compare within one lookup only.
     """
 
     agent: AgentName
@@ -34,114 +60,181 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
-class Catalogue:
-    """Topics by agent and agents by topic. Its owner's thread only."""
+class _Agent:
+    __slots__ = ("confirmed_at", "topics")
 
-    def __init__(self) -> None:
-        self.refused = 0
-        self._topics: dict[AgentName, dict[str, Announced]] = {}
-        self._holders: dict[str, dict[AgentName, Announced]] = {}
-        self._confirmed: dict[AgentName, float] = {}
+    def __init__(self, now: float) -> None:
+        self.topics: dict[str, _Entry] = {}
+        self.confirmed_at = now
+
+
+class Catalogue:
+    """Not thread-safe: its owner holds a lock."""
+
+    def __init__(
+        self,
+        *,
+        max_agents: int = MAX_AGENTS,
+        max_topics_per_agent: int = MAX_TOPICS_PER_AGENT,
+        max_topics: int = MAX_TOPICS,
+    ) -> None:
+        self.max_agents, self.max_topics = max_agents, max_topics
+        self.max_topics_per_agent = max_topics_per_agent
+        self.topics = 0
+        self.refused_agents = self.refused_topics = 0
+        self._agents: dict[AgentName, _Agent] = {}
+        self._holders: dict[str, dict[AgentName, float]] = {}
+        self._shared: dict[tuple[int, float], _Entry] = {}
 
     def __len__(self) -> int:
-        return len(self._topics)
+        """How many agents are known, those without a topic included."""
+        return len(self._agents)
 
     def __contains__(self, agent: object) -> bool:
-        return agent in self._topics
+        return agent in self._agents
+
+    def __iter__(self) -> Iterator[AgentName]:
+        return iter(self._agents)
 
     @property
     def terms(self) -> int:
         """How many different topics are known."""
         return len(self._holders)
 
-    def topics_of(self, agent: AgentName) -> frozenset[str]:
-        """What this agent announced; empty where it is not known."""
-        return frozenset(self._topics.get(agent, ()))
+    def topics_of(self, agent: AgentName) -> list[Announced]:
+        """What `agent` announced, by term; nothing where it is unknown."""
+        known = self._agents.get(agent)
+        return (
+            []
+            if known is None
+            else [
+                Announced(term, entry.memories, entry.weight) for term, entry in sorted(known.topics.items())
+            ]
+        )
 
-    def replace(self, agent: AgentName, topics: Iterable[Announced], now: float) -> None:
-        """Forget what was known of `agent`, then take these."""
+    def replace(self, agent: AgentName, topics: Iterable[Announced], now: float) -> bool:
+        """Forget what is held of `agent`, and take these; False where there is no room for another agent."""
+        if agent not in self._agents and len(self._agents) >= self.max_agents:
+            self.refused_agents += 1
+            return False
         self.drop(agent)
-        self.change(agent, topics, (), now)
+        self._agents[agent] = _Agent(now)
+        return self.change(agent, topics, (), now)
 
     def change(
         self, agent: AgentName, topics: Iterable[Announced], removed: Iterable[str], now: float
-    ) -> None:
-        """Take these topics, drop the removed ones; the agent confirms the rest by that."""
-        own = self._topics.get(agent)
-        if own is None:
-            if len(self._topics) >= MAX_AGENTS:
-                self.refused += 1
-                return
-            own = self._topics[agent] = {}
-        for term in removed:
-            if own.pop(term, None) is not None:
-                self._unlist(term, agent)
-        for topic in topics:
-            if topic.term not in own and len(own) >= MAX_TOPICS:
-                self.refused += 1
-                continue
-            own[topic.term] = topic
-            self._holders.setdefault(topic.term, {})[agent] = topic
-        self._confirmed[agent] = now
+    ) -> bool:
+        """Remove the topics `removed`, add or change the others; False where the agent is unknown.
 
-    def confirm(self, agent: AgentName, now: float) -> None:
-        """The agent said that what we have is current."""
-        if agent in self._topics:
-            self._confirmed[agent] = now
-
-    def drop(self, agent: AgentName) -> None:
-        """Forget the agent; nothing happens where it is not known."""
-        for term in self._topics.pop(agent, ()):
-            self._unlist(term, agent)
-        self._confirmed.pop(agent, None)
-
-    def lookup(self, terms: Sequence[str], *, limit: int, now: float) -> list[Found]:
-        """The agents that announced some of `terms`, best first, ties by name, at most `limit`.
-
-        A topic that few agents have counts most; how many of its memories carry it, and how strongly, makes
-        between half and all of that. The rarest terms choose the candidates, so the cost does not grow with
-        the number of agents that hold common ones.
+        This confirms all others of its topics: pass none to confirm only.
         """
-        known = sorted(
-            ((len(held), term, held) for term in dict.fromkeys(terms) if (held := self._holders.get(term))),
-            key=lambda entry: entry[:2],
-        )
+        known = self._agents.get(agent)
+        if known is None:
+            return False
+        known.confirmed_at = now
+        for term in removed:
+            if known.topics.pop(term, None) is not None:
+                self._release(agent, term)
+        for topic in topics:
+            self._put(agent, known, topic)
+        return True
+
+    def drop(self, agent: AgentName) -> bool:
+        """Forget `agent`; False where it was not known."""
+        known = self._agents.pop(agent, None)
+        if known is None:
+            return False
+        for term in known.topics:
+            self._release(agent, term)
+        return True
+
+    def lookup(self, terms: Sequence[str], limit: int, now: float) -> list[Match]:
+        """The agents that announced any of `terms`, best first, at most `limit`; ties go by name.
+
+        A term that n of N agents hold counts log 2 + log((N + 1) / n). Number and weight of the memories add
+        less than half a nat in all, so an agent that matches what another one does, and more, precedes it.
+        """
+        asked = [term for term in dict.fromkeys(terms) if term in self._holders]
+        scores = self._scores(asked, limit)
+        if len(scores) > limit:
+            last = heapq.nlargest(limit, scores.values())[-1]
+            scores = {agent: score for agent, score in scores.items() if score >= last}
+        best = sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:limit]
+        return [self._match(agent, score, asked, now) for agent, score in best]
+
+    def _scores(self, asked: Sequence[str], limit: int) -> dict[AgentName, float]:
+        """Scores of all holders that may be among the best `limit`.
+
+        Rare terms first; once `limit` agents have more than the terms that are left can give, those are
+        looked up for the agents found so far only (MaxScore: Turtle, Flood, 1995).
+        """
+        found = sorted((self._holders[term] for term in asked), key=len)
+        gains = [_HIT + math.log((len(self._agents) + 1) / len(holders)) for holders in found]
+        left = sum(gains) + _STRONG
+        share = _STRONG / max(1, len(asked))
         scores: dict[AgentName, float] = {}
-        matched: dict[AgentName, list[tuple[str, int]]] = {}
-        scanned = 0
-        for count, term, held in known:
-            worth = math.log1p((len(self._topics) - count + 0.5) / (count + 0.5))
-            scanned += count
-            few = not scores or scanned <= _SCANNED
-            for agent in held if few else [agent for agent in scores if agent in held]:
-                topic = held[agent]
-                scores[agent] = scores.get(agent, 0.0) + worth * (1.0 - 0.5 / (1.0 + topic.significance))
-                matched.setdefault(agent, []).append((term, topic.memories))
-        order = {term: at for at, term in enumerate(terms)}
-        best = heapq.nsmallest(limit, scores, key=lambda agent: (-scores[agent], agent))
-        return [
-            Found(
-                agent=agent,
-                score=scores[agent],
-                matched=tuple(sorted((term for term, _ in matched[agent]), key=order.__getitem__)),
-                memories=max(memories for _, memories in matched[agent]),
-                age_s=max(0.0, now - self._confirmed[agent]),
-            )
-            for agent in best
-        ]
+        is_closed = False
+        for holders, gain in zip(found, gains, strict=True):
+            if not is_closed and limit <= len(scores) < len(holders):
+                last = heapq.nlargest(limit, scores.values())[-1]
+                is_closed = last > left
+            if is_closed:
+                for agent in scores.keys() & holders.keys():
+                    scores[agent] += gain + share * holders[agent]
+            else:
+                known = scores.get
+                for agent, strength in holders.items():
+                    scores[agent] = known(agent, 0.0) + (gain + share * strength)
+            left -= gain
+        return scores
+
+    def _match(self, agent: AgentName, score: float, terms: Sequence[str], now: float) -> Match:
+        known = self._agents[agent]
+        matched = tuple(term for term in terms if term in known.topics)
+        return Match(
+            agent=agent,
+            score=score,
+            matched=matched,
+            memories=max(known.topics[term].memories for term in matched),
+            age_s=max(0.0, now - known.confirmed_at),
+        )
+
+    def _put(self, agent: AgentName, known: _Agent, topic: Announced) -> None:
+        # One string for all holders of a term, one entry for all topics of equal standing.
+        term = sys.intern(topic.term)
+        if term not in known.topics:
+            if len(known.topics) >= self.max_topics_per_agent or self.topics >= self.max_topics:
+                self.refused_topics += 1
+                return
+            self.topics += 1
+        entry = self._entry(topic.memories, topic.weight)
+        known.topics[term] = entry
+        self._holders.setdefault(term, {})[agent] = entry.strength
+
+    def _entry(self, memories: int, weight: float) -> _Entry:
+        key = (memories, weight)
+        entry = self._shared.get(key)
+        if entry is None:
+            if len(self._shared) >= _SHARED:
+                self._shared.clear()
+            significance = weight * math.sqrt(memories)
+            entry = self._shared[key] = _Entry(memories, weight, significance / (1.0 + significance))
+        return entry
+
+    def _release(self, agent: AgentName, term: str) -> None:
+        holders = self._holders[term]
+        del holders[agent]
+        if not holders:
+            del self._holders[term]
+        self.topics -= 1
 
     def check(self) -> None:
         """Assert the invariants at the head of this module."""
-        forward = {(agent, term) for agent, topics in self._topics.items() for term in topics}
-        backward = {(agent, term) for term, held in self._holders.items() for agent in held}
-        assert forward == backward
-        assert all(self._holders.values()), "a topic that nobody holds is kept"
-        assert self._confirmed.keys() == self._topics.keys()
-        assert len(self._topics) <= MAX_AGENTS
-        assert all(len(topics) <= MAX_TOPICS for topics in self._topics.values())
-
-    def _unlist(self, term: str, agent: AgentName) -> None:
-        held = self._holders[term]
-        del held[agent]
-        if not held:
-            del self._holders[term]
+        inverted: dict[str, dict[AgentName, float]] = {}
+        for agent, known in self._agents.items():
+            assert len(known.topics) <= self.max_topics_per_agent
+            for term, entry in known.topics.items():
+                inverted.setdefault(term, {})[agent] = entry.strength
+        assert inverted == self._holders
+        assert self.topics == sum(map(len, self._holders.values())) <= self.max_topics
+        assert len(self._agents) <= self.max_agents

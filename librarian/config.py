@@ -1,4 +1,4 @@
-"""The settings of a librarian."""
+"""Every setting of a librarian: those of any member, and how much its answers tell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from node.net.config import MeshConfig, load
 
 
 class LibrarianConfig(MeshConfig, frozen=True, kw_only=True):
-    """A member's settings, and how much its answers tell."""
+    """A member's settings, and the policy of its answers."""
 
     policy: Policy = "owner"
-    """`full`: agent, topics, counts; `owner`: whom to ask; `existence`: that somebody knows; `none`."""
+    """What an answer tells: `full` who, which topics and how many memories; `owner` whom to ask;
+    `existence` that somebody knows; `none` nothing. `AVM_POLICY` in the environment."""
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:

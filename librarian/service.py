@@ -1,7 +1,10 @@
-"""The librarian as a member of the mesh: takes metadata, answers who-knows, drops who is gone.
+"""A librarian as a running member: takes topics from nodes, answers *who knows?* within its policy.
 
-Everything happens in the driver's thread; an answer takes microseconds. It has no memory and no way to
-open one: this package may not import what could.
+Both are done in the thread that gossips, where they take microseconds: there is nothing to
+wait for, neither a disk nor another member.
+
+Invariant: exactly living agents stand in the catalogue, so an answer never names one that is dead or
+left. Metadata is taken of living agents only, and who ceases to be one is dropped in the same step.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from typing import Self
 
 import msgspec
 
-from librarian.catalogue import Catalogue, Found
+from librarian.catalogue import Catalogue
 from librarian.config import LibrarianConfig
-from librarian.policy import Policy, disclose
+from librarian.policy import Policy, disclosed
 from node.net.driver import now
 from node.net.endpoint import Endpoint, MemberInfo
 from node.net.peer import Hooks
@@ -26,17 +29,32 @@ from node.net.register import Register
 from protocol.effects import MemberChanged, Route
 from protocol.errors import InvalidInput, PeerRefused
 from protocol.feed import FeedReceiver
-from protocol.messages import Metadata, RecallRequest, Refused, Request, Who, WhoReply
+from protocol.messages import (
+    MAX_QUERY_CHARS,
+    Holder,
+    Metadata,
+    RecallRequest,
+    Refused,
+    Request,
+    Who,
+    WhoReply,
+)
 from protocol.names import AgentName, check_agent_name
 from protocol.topics import query_terms
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_NAME = "librarian"
+MAX_HOLDERS = 1000
+_GONE = ("dead", "left", "forgotten")
 
 
 class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A librarian at one moment. `unknown_senders`: metadata refused as its sender is no living agent."""
+    """A librarian at one moment.
+
+    `agents` and `topics` are those in its catalogue, a topic counted once for each agent that announced it.
+    `metadata_refused` counts messages of senders that are no living agents, `topics_refused` what passed
+    the catalogue's bounds, `dropped` frames of peers that were refused, by reason.
+    """
 
     agent: str
     mesh: str
@@ -47,41 +65,56 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
     agents: int
     topics: int
     questions: int
-    metadata: int
-    unknown_senders: int
-    refused: int
+    metadata_taken: int
+    metadata_refused: int
+    topics_refused: int
     members: dict[str, int]
     dropped: dict[str, int]
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a librarian says to its own user: the same as to an agent. `agents_known`: over so many agents."""
+
+    query: str
+    terms: tuple[str, ...]
+    policy: Policy
+    agents_known: int
+    holders: tuple[Holder, ...]
+
+
 class Librarian:
-    """A running librarian. `close` it, or use it in a `with`."""
+    """A running librarian. `close` it, or use it in a `with`; it takes commands of its user until then."""
 
     def __init__(
         self,
-        name: str = DEFAULT_NAME,
-        *,
+        name: str = "librarian",
         config: LibrarianConfig | None = None,
         on_stop: Callable[[], object] | None = None,
     ) -> None:
-        """Start at once; nodes find it by gossip. `on_stop`: what the command *stop* does.
+        """Start to gossip at once. `on_stop`: what the command *stop* does.
 
-        Raises `InvalidInput`, `NameTaken` or `AddressInUse`.
+        Raises `InvalidInput`, `NameTaken` (the name runs on this host already) or `AddressInUse`.
         """
         self.agent = check_agent_name(name)
         self.config = config if config is not None else LibrarianConfig.load()
+        self.config.checked()
+        self.catalogue = Catalogue()
         self._on_stop = on_stop
-        self._catalogue = Catalogue()
         self._receivers: dict[AgentName, FeedReceiver] = {}
-        self._questions = self._metadata = self._unknown_senders = 0
+        self._questions = self._metadata_taken = self._metadata_refused = 0
         claim = Register(self.config.folder).claim(self.agent)
+        try:
+            instance = claim.instance()
+        except BaseException:
+            claim.release()
+            raise
         self._endpoint = Endpoint(
             claim,
             self.config,
             agent=self.agent,
             role="librarian",
-            instance=claim.instance(),
-            incarnation=int(time.time() * 1000),  # It keeps no file to count its lives in.
+            instance=instance,
+            incarnation=int(time.time() * 1000),
             hooks=Hooks(on_request=self._on_request, on_member_changed=self._on_member_changed),
             commands={
                 "status": self.status,
@@ -90,39 +123,57 @@ class Librarian:
                 "stop": self._stop,
             },
         )
-        self._endpoint.start()
+        try:
+            self._endpoint.start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def address(self) -> str:
-        """Where other members reach it."""
+        """Where other members reach us."""
         return self._endpoint.driver.transport.router_address
 
     def on_refusal(self, action: Callable[[], object]) -> None:
-        """Do `action` when the mesh refuses it (its name is taken, another mesh)."""
+        """Do `action` when the mesh refuses us (our name is taken, another mesh): we are no member then.
+
+        It is done in the thread that gossips: it may have the librarian closed, but not close it itself.
+        """
         self._endpoint.on_refusal = action
         if self._endpoint.refusal is not None:
             action()
 
     def check(self) -> None:
-        """Raise what the mesh refused it for, if it did."""
+        """Raise what the mesh refused us for, if it did."""
         self._endpoint.check()
 
-    def who_knows(self, query: str, *, limit: int = 10) -> list[Found]:
-        """Which agents announced topics of `query`, best first; not held back by the policy."""
-        if not query.strip():
-            raise InvalidInput("query", "is empty", "give a question or some words")
+    def who_knows(self, query: str, *, limit: int = 10) -> Answer:
+        """Who announced topics of `query`, best first, at most `limit` (1 to 1,000), as the policy allows."""
+        self.check()
+        if not isinstance(query, str) or not query.strip() or len(query) > MAX_QUERY_CHARS:
+            raise InvalidInput("query", "is no question", f"write 1 to {MAX_QUERY_CHARS:,} characters")
+        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MAX_HOLDERS:
+            raise InvalidInput("limit", f"{limit!r} is out of range", f"use 1 to {MAX_HOLDERS:,}")
+        terms = tuple(query_terms(query))
         with self._endpoint.driver.lock:
-            return self._catalogue.lookup(query_terms(query), limit=limit, now=now())
+            reply = self._reply(now(), Who(0, terms, limit))
+        return Answer(
+            query=query,
+            terms=terms,
+            policy=reply.policy,
+            agents_known=reply.agents_known,
+            holders=reply.holders,
+        )
 
     def members(self) -> list[MemberInfo]:
-        """Everybody it knows of, by name."""
+        """Everybody we know of, ourselves and the lately dead included, by name."""
+        self.check()
         return self._endpoint.members()
 
     def status(self) -> LibrarianStatus:
         """This librarian at this moment."""
-        members = self._endpoint.members()
-        with self._endpoint.driver.lock:
-            traffic = self._endpoint.driver.peer.statistics()
+        members, driver = self._endpoint.members(), self._endpoint.driver
+        with driver.lock:
             return LibrarianStatus(
                 agent=self.agent,
                 mesh=self.config.mesh,
@@ -130,60 +181,19 @@ class Librarian:
                 uptime_s=time.time() - self._endpoint.started_at,
                 address=self.address,
                 policy=self.config.policy,
-                agents=len(self._catalogue),
-                topics=self._catalogue.terms,
+                agents=len(self.catalogue),
+                topics=self.catalogue.topics,
                 questions=self._questions,
-                metadata=self._metadata,
-                unknown_senders=self._unknown_senders,
-                refused=self._catalogue.refused,
+                metadata_taken=self._metadata_taken,
+                metadata_refused=self._metadata_refused,
+                topics_refused=self.catalogue.refused_topics,
                 members=dict(Counter(member.status for member in members)),
-                dropped=traffic.dropped,
+                dropped=driver.peer.statistics().dropped,
             )
 
     def close(self) -> None:
-        """Say goodbye to the mesh. May be called twice."""
+        """Say goodbye to the mesh; what was catalogued is gone. May be called twice."""
         self._endpoint.close()
-
-    def _on_request(self, moment: float, sender: AgentName, route: Route, request: Request) -> None:
-        peer = self._endpoint.driver.peer
-        match request:
-            case Who():
-                self._questions += 1
-                found = self._catalogue.lookup(request.terms, limit=request.limit, now=moment)
-                holders = disclose(found, self.config.policy)
-                answer = WhoReply(request.request, self.config.policy, len(self._catalogue), holders)
-                peer.send(route, answer)
-            case Metadata():
-                self._on_metadata(moment, sender, route, request)
-            case RecallRequest():
-                reason = f"{self.agent} is a librarian and has no memory"
-                peer.send(route, Refused(request.request, PeerRefused.code, reason))
-            case _:  # An acknowledgement, which only agents wait for.
-                return
-
-    def _on_metadata(self, moment: float, sender: AgentName, route: Route, metadata: Metadata) -> None:
-        peer = self._endpoint.driver.peer
-        member = peer.engine.members.get(sender)
-        if member is None or not member.is_living or (member.record and member.record.role != "agent"):
-            self._unknown_senders += 1  # A newcomer tries again, and is known by then.
-            return
-        self._metadata += 1
-        intake = self._receivers.setdefault(sender, FeedReceiver()).take(metadata)
-        if intake.action == "replace":
-            self._catalogue.replace(sender, metadata.topics, moment)
-        elif intake.action == "change":
-            self._catalogue.change(sender, metadata.topics, metadata.removed, moment)
-        peer.send(route, intake.ack)
-
-    def _on_member_changed(self, _moment: float, change: MemberChanged) -> None:
-        if change.after in ("dead", "left", "forgotten"):
-            self._catalogue.drop(change.agent)
-            self._receivers.pop(change.agent, None)
-
-    def _stop(self) -> None:
-        if self._on_stop is None:
-            raise PeerRefused(f"{self.agent} runs inside another program; end that one")
-        self._on_stop()
 
     def __enter__(self) -> Self:
         return self
@@ -192,3 +202,70 @@ class Librarian:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    # -- in the driver's thread, or under its lock
+
+    def _on_request(self, moment: float, sender: AgentName, route: Route, request: Request) -> None:
+        peer = self._endpoint.driver.peer
+        match request:
+            case Who():
+                self._questions += 1
+                peer.send(route, self._reply(moment, request))
+            case Metadata():
+                self._take(moment, sender, route, request)
+            case RecallRequest():
+                reason = f"{self.agent} is a librarian, it has no memory"
+                peer.send(route, Refused(request.request, PeerRefused.code, reason))
+            case _:  # An acknowledgement: we send nothing that asks for one.
+                return
+
+    def _reply(self, moment: float, who: Who) -> WhoReply:
+        policy = self.config.policy
+        if policy == "none":
+            return WhoReply(who.request, policy, 0, ())
+        found = self.catalogue.lookup(who.terms, who.limit, moment)
+        return WhoReply(who.request, policy, len(self.catalogue), disclosed(policy, found))
+
+    def _take(self, moment: float, sender: AgentName, route: Route, metadata: Metadata) -> None:
+        """Unanswered, a message comes again: of a member whose record is still under way, too."""
+        if not self._is_living_agent(sender):
+            self._metadata_refused += 1
+            return
+        receiver = self._receivers.get(sender)
+        if receiver is None:
+            receiver = self._receivers[sender] = FeedReceiver()
+        intake = receiver.take(metadata)
+        match intake.action:
+            case "replace":
+                is_held = self.catalogue.replace(sender, metadata.topics, moment)
+            case "change":
+                is_held = self.catalogue.change(sender, metadata.topics, metadata.removed, moment)
+            case "nothing":
+                is_held = True
+        if not is_held:
+            _log.warning("no room for agent %s: %d are catalogued", sender, len(self.catalogue))
+            self._metadata_refused += 1
+            del self._receivers[sender]
+            return
+        self._metadata_taken += intake.action != "nothing"
+        self._endpoint.driver.peer.send(route, intake.ack)
+
+    def _is_living_agent(self, name: AgentName) -> bool:
+        member = self._endpoint.driver.peer.engine.members.get(name)
+        return (
+            member is not None
+            and member.is_living
+            and member.record is not None
+            and member.record.role == "agent"
+        )
+
+    def _on_member_changed(self, _moment: float, change: MemberChanged) -> None:
+        if change.after in _GONE or not self._is_living_agent(change.agent):
+            self._receivers.pop(change.agent, None)
+            if self.catalogue.drop(change.agent):
+                _log.info("dropped the topics of agent %s, which is %s", change.agent, change.after)
+
+    def _stop(self) -> None:
+        if self._on_stop is None:
+            raise PeerRefused(f"{self.agent} runs inside another program; end that one")
+        self._on_stop()

@@ -11,6 +11,7 @@ from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary
 from node.net.control import ControlClient
 from node.net.endpoint import MemberInfo
 from node.net.register import Register
+from node.questions import check_timeout
 from node.recall.recall import Recall
 from node.results import NodeStatus, Via, WhoKnows
 from protocol.errors import InvalidInput, NotFound
@@ -108,7 +109,7 @@ class NodeClient:
         return self._control.call(
             Recall,
             "ask",
-            answer_s=timeout_s + 60.0,
+            answer_s=check_timeout(timeout_s) + 60.0,
             query=query,
             budget_tokens=budget_tokens,
             max_peers=max_peers,

@@ -118,7 +118,7 @@ class Questions:
                                 age_s=holder.age_s,
                                 error=0.0,
                                 status="alive",
-                                memories=holder.memories,
+                                memories=holder.memories if reply.policy == "full" else None,
                             )
                             for holder in reply.holders
                             if holder.agent
@@ -148,9 +148,7 @@ class Questions:
         """See `MemoryNode.ask`."""
         check_count("budget_tokens", budget_tokens, MAX_BUDGET_TOKENS)
         check_count("max_peers", max_peers, MAX_PEERS)
-        if not isinstance(timeout_s, int | float) or not 0.0 < timeout_s <= MAX_TIMEOUT_S:
-            fix = f"use seconds, more than 0 and at most {MAX_TIMEOUT_S:.0f}"
-            raise InvalidInput("timeout_s", f"{timeout_s!r} is out of range", fix)
+        check_timeout(timeout_s)
         query = _sendable(check_query(query))
         found = self.who_knows(query, limit=max_peers + 1, via="auto")
         peers = self._routes([lead.agent for lead in found.leads])[:max_peers]
@@ -179,6 +177,14 @@ class Questions:
         others = [AgentName(agent) for agent in agents if agent != self._endpoint.agent]
         routes = [(agent, self._endpoint.route_to(agent)) for agent in others]
         return [(agent, route) for agent, route in routes if route is not None]
+
+
+def check_timeout(timeout_s: float) -> float:
+    """Seconds to wait for peers: more than 0, at most an hour."""
+    if not isinstance(timeout_s, int | float) or not 0.0 < timeout_s <= MAX_TIMEOUT_S:
+        fix = f"use seconds, more than 0 and at most {MAX_TIMEOUT_S:.0f}"
+        raise InvalidInput("timeout_s", f"{timeout_s!r} is out of range", fix)
+    return timeout_s
 
 
 def _sendable(query: str) -> str:

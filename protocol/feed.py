@@ -54,8 +54,8 @@ class FeedSender:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the librarian has acknowledged everything."""
-        return not self._pending and self._outstanding is None
+        """Whether the librarian has acknowledged everything, that there is nothing included."""
+        return self._sequence > 0 and not self._pending and self._outstanding is None
 
     def set_topics(self, topics: Topics) -> None:
         """From now on these are announced."""

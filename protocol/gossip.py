@@ -2,8 +2,8 @@
 
 One round, to read along:
 
-    set_digest -> News.add     our record gets a new version, and is news
-    on_tick    -> News.take    after the debounce the news is published: one `Announce`
+    set_digest -> News.add          our record gets a new version, and is news
+    on_tick    -> News.take         after the debounce the news is published: one `Announce`
     on_message -> View.take_claim   a peer hears it; what takes precedence over its table is taken
                -> View.learn        with the record: directory, subscription, news of its own to relay
                -> Pulls.want        without: the record is pulled by `Get` from whoever told
@@ -192,7 +192,7 @@ class GossipEngine:
 
     def on_message(self, now: float, sender: AgentName, route: Route | None, message: Gossip) -> list[Effect]:
         """Take a message of `sender`. `route` leads back to it; None where it was published, not sent."""
-        if self._left or (sender == self.name and not isinstance(message, Hello)):
+        if self._left or (sender == self.name and not isinstance(message, Hello | Refusal)):
             return []
         member = self.members.get(sender)
         if member is not None and member.is_living and not _is_another(message, member):
@@ -297,6 +297,7 @@ class GossipEngine:
         effects: list[Effect] = []
         for claim in diff.claims:
             effects += self._view.take_claim(claim, back, now, relay=True)
+            self._view.want_from_holder(claim, back, now)
         return effects + [Send(back, message) for message in antientropy.tell(newer)]
 
     def _sync_with(self, route: Route) -> Effect:

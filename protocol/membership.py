@@ -58,10 +58,11 @@ class Member:
 
     @property
     def is_backed(self) -> bool:
-        """Living, and with a record. Only backed members are compared by `Sync`: a rumour that nobody
-        can back, or a tombstone, would be handed round for ever by those that forget it at different moments.
+        """Living, and its newest record is held. Only backed members are compared by `Sync`: a rumour or a
+        tombstone would be handed round for ever by those that forget it at different moments, and claims
+        that are equal would hide that a record is missing on one side.
         """
-        return self.is_living and self.record is not None
+        return self.is_living and not self.lacks_record
 
     @property
     def lacks_record(self) -> bool:

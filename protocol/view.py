@@ -170,6 +170,14 @@ class View:
             self.pulls.settle(member.agent)
         return effects + self._introduce(member, now)
 
+    def want_from_holder(self, claim: Claim, holder: Route, now: float) -> None:
+        """Ask `holder`, which has the record of what it claims, if that is the one we lack."""
+        member = self.members.get(claim.agent)
+        if member is None or not member.lacks_record:
+            return
+        if (claim.incarnation, claim.version) >= (member.incarnation, member.version):
+            self.pulls.want(member.agent, holder, now)
+
     def forget(self, member: Member) -> list[Effect]:
         """Drop a member from the table; what comes later of it is news from a stranger."""
         effects = self._part_with(member.agent)

@@ -1,13 +1,14 @@
 """The tables of a memory, as ordered migrations, and the check that a file is one of ours.
 
     versions   the log: one row a write, never changed, never deleted; the database itself refuses both
-    head       path -> its latest version, and what it announces; derived from the log
+    head       path -> its latest version, its topics, and whether they may be announced; derived from the log
     words      FTS5 over the terms of each live memory's latest version; rowid = versions.id
 
 `words` keeps no text: it is fed with terms of `protocol.topics`, parted by spaces, so the index knows
-exactly the words that digests and queries know. Its column `topics` is the topic index: a look-up there is
-one hop, and as a column of a log-structured table it costs a write nearly nothing. (A B-tree row for each
-topic of each memory dirtied a dozen pages a write.)
+exactly the words that digests and queries know. Its column `topics` is the topic index: tags, titles and
+names; lighter topics are words of the text and found there. A look-up is one hop for all columns, and a
+column of a log-structured table costs a write nearly nothing. (A B-tree row for each topic of each memory
+dirtied a dozen pages a write.)
 """
 
 from __future__ import annotations
@@ -89,7 +90,6 @@ def prepare(connection: apsw.Connection, path: Path, agent: AgentName) -> None:
             raise MemoryUnusable(f"{path}: the memory of agent {owner!r}, not of {agent!r}")
     if found == VERSION:
         return
-    connection.execute("BEGIN IMMEDIATE")
     with connection:
         for number in range(found, VERSION):
             connection.execute(MIGRATIONS[number])
@@ -98,4 +98,3 @@ def prepare(connection: apsw.Connection, path: Path, agent: AgentName) -> None:
             connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", made)
         connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", VERSION)
-    connection.execute("COMMIT")

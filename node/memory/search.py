@@ -121,7 +121,7 @@ class Search:
         return []
 
     def _count(self, connection: apsw.Connection, term: str, size: int) -> int:
-        """How many memories hold `term`, counted again when the log has grown by an eighth."""
+        """How many memories hold `term`; asked again after growth by an eighth, or by any if none did."""
         if _is_prefix(term):
             return 1
         known = self._counts.get(term)

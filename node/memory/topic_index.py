@@ -1,8 +1,9 @@
 """What a memory's topics look like at rest, and how many memories carry each of those that are announced.
 
-At rest they are one text, in `head.topics`: lines of `weight term`, weight in percent, empty where nothing
-may be announced. The counts are made from those at the first question and kept up to date from then on, so
-that a write pays for them only when somebody wants them.
+At rest they are one text, in `head.topics`: lines of `weight term`, weight in percent. Those of a private
+memory stand there, too, for its owner's recall; `head.announced` tells them apart. The counts are made from
+the announced ones at the first question and kept up to date from then on, so that a write pays for them only
+when somebody wants them.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,7 +26,9 @@ PROJECT_FILE = "avm.toml"
 _OPTIONS = "the options"
 _HOST = re.compile(r"[^\s:]{1,240}|\[[0-9a-fA-F:.%a-z]{1,240}\]")
 _EVERYWHERE = ("0.0.0.0", "[::]", "*")
-MAX_IPC_CHARS = 100  # Of the 107 that a Unix socket's path may have, a few are the socket's name extension.
+MAX_IPC_CHARS = 103  # What macOS allows of a Unix socket's path; Linux allows 107.
+MAX_SOCKET_CHARS = 29
+"""Of a socket's name, with its extension; see `Register.control_path`."""
 
 
 def home() -> Path | None:
@@ -36,7 +39,11 @@ def home() -> Path | None:
 
 def _runtime_dir() -> Path:
     place = home()
-    return place / "run" if place else platformdirs.user_runtime_path("avm-mesh")
+    if place:
+        return place / "run"
+    with warnings.catch_warnings():  # Where no session made one, a folder of the user's under /tmp will do.
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path("avm-mesh")
 
 
 class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +89,12 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"others cannot tell from {self.listen} where to reach us",
                 "set it to a name or address of this host",
             )
-        longest = len(os.fsencode(self.folder / ("x" * 64 + ".sock")))
+        longest = len(os.fsencode(self.folder / ("x" * MAX_SOCKET_CHARS)))
         if longest > MAX_IPC_CHARS:
             raise InvalidInput(
                 "runtime_dir",
-                f"{self.runtime_dir} is too long for a socket's path",
-                "set AVM_RUNTIME_DIR to a shorter folder",
+                f"{self.folder} is too long for a socket's path",
+                "set AVM_RUNTIME_DIR to a shorter folder, or give the mesh a shorter name",
             )
         return self
 

@@ -106,7 +106,8 @@ class ControlServer:
             self._send(route, frame)
 
     def _fail(self, route: Route, number: int, error: MeshError) -> None:
-        self._send(route, msgspec.msgpack.encode((number, False, (error.code, str(error)))))
+        message = " ".join(str(error).splitlines())
+        self._send(route, msgspec.msgpack.encode((number, False, (error.code, message))))
 
 
 class ControlClient:

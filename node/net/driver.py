@@ -18,8 +18,8 @@ from node.net.peer import Peer
 from node.net.transport import Received
 from node.net.zeromq import ControlReceived, ZmqTransport
 from protocol.ask import Outcome
-from protocol.effects import Route
-from protocol.errors import NodeClosed, PeerRefused
+from protocol.effects import Halt, Route
+from protocol.errors import MeshError, NodeClosed, PeerRefused
 from protocol.messages import Request
 from protocol.names import AgentName
 
@@ -108,15 +108,22 @@ class Driver:
         return True
 
     def _run(self) -> None:
-        while not self._stopping:
-            with self.lock:
-                timeout_s = min(self.peer.next_deadline() - now(), _LONGEST_WAIT_S)
-            self.transport.wait(timeout_s)
-            with self.lock:
-                for received in self.transport.received():
-                    self._take(received)
-                if not self._stopping:
-                    self.peer.on_tick(now())
+        try:
+            while not self._stopping:
+                self._round()
+        finally:
+            if not self._stopping:  # An error of ours: better an end than a member that hears nobody.
+                self.peer.hooks.on_halt(Halt(MeshError.code, "the node's own thread failed; start it again"))
+
+    def _round(self) -> None:
+        with self.lock:
+            timeout_s = min(self.peer.next_deadline() - now(), _LONGEST_WAIT_S)
+        self.transport.wait(timeout_s)
+        with self.lock:
+            for received in self.transport.received():
+                self._take(received)
+            if not self._stopping:
+                self.peer.on_tick(now())
 
     def _take(self, received: Received | ControlReceived) -> None:
         if self._stopping:

@@ -24,7 +24,7 @@ from node.net.zeromq import ZmqTransport
 from protocol.ask import AskTable
 from protocol.digest import EMPTY, Digest
 from protocol.effects import Halt, Route
-from protocol.errors import MeshError, from_code
+from protocol.errors import MeshError, NodeClosed, from_code
 from protocol.gossip import GossipEngine
 from protocol.messages import Record, Role
 from protocol.names import AgentName
@@ -120,7 +120,7 @@ class Endpoint:
         self.driver.start()
 
     def check(self) -> None:
-        """Raise what the mesh refused us for, if it did."""
+        """Raise what the mesh refused us for, if it did, or `NodeClosed`."""
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)  # It would keep the frames of all who were told before.
 
@@ -167,6 +167,8 @@ class Endpoint:
     def close(self) -> None:
         """Say goodbye, finish the commands that run, free the name. May be called twice."""
         self.driver.leave()
+        if self.refusal is None:
+            self.refusal = NodeClosed("the node is closed")
         self._control.close()
         self.driver.stop()
         self._claim.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,8 @@ from filelock import FileLock, Timeout
 from protocol.errors import MeshError, NameTaken, StorageFailure
 from protocol.messages import Role
 from protocol.names import AgentName, is_agent_name
+
+_PLAIN_CHARS, _SHOWN_CHARS, _HASH_CHARS = 24, 11, 12  # A socket's path is limited, see `MAX_SOCKET_CHARS`.
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +42,11 @@ class Register:
         self.folder = folder
 
     def control_path(self, agent: AgentName) -> str:
-        """Where this agent's process takes commands."""
-        return str(self.folder / f"{agent}.sock")
+        """Where this agent's process takes commands; of a long name a hash stands in its place."""
+        short = agent
+        if len(agent) > _PLAIN_CHARS:
+            short = AgentName(f"{agent[:_SHOWN_CHARS]}~{sha256(agent.encode()).hexdigest()[:_HASH_CHARS]}")
+        return str(self.folder / f"{short}.sock")
 
     def claim(self, agent: AgentName) -> Claim:
         """Reserve the name on this host. Raises `NameTaken` where a process has it."""
@@ -82,6 +88,7 @@ class Claim:
 
     def __init__(self, register: Register, agent: AgentName) -> None:
         self._file = register.folder / f"{agent}.json"
+        self._control = Path(register.control_path(agent))
         self._lock = FileLock(register.folder / f"{agent}.lock", mode=0o600, thread_local=False)
         self._lock.acquire(timeout=0)
 
@@ -108,7 +115,7 @@ class Claim:
         """Withdraw the entry and give the name back. May be called twice."""
         if self._lock.is_locked:
             self._file.unlink(missing_ok=True)
-            self._file.with_suffix(".sock").unlink(missing_ok=True)
+            self._control.unlink(missing_ok=True)
             self._lock.release()
 
 

@@ -52,8 +52,8 @@ def cut_at(text: str, budget_tokens: int) -> str:
         piece = _common_beginning(piece, text)
         whole = _end_with_a_word(piece, text)
         # A beginning may be cut into other tokens than the whole was.
-        for candidate in (whole, piece):
-            if candidate.strip() and count_within(candidate, budget_tokens) is not None:
+        for candidate in (whole, piece.rstrip()):
+            if candidate and count_within(candidate, budget_tokens) is not None:
                 return candidate
     return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import bloom
@@ -28,6 +28,7 @@ def test_every_term_that_was_put_in_is_found(terms: set[str], log2_bits: int, ha
     assert all(bloom.contains(bits, term, hashes) for term in terms)
 
 
+@settings(max_examples=20)
 @given(term=TERMS, log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS))
 def test_a_filter_of_one_term_has_exactly_the_bits_of_its_positions(term: str, log2_bits: int) -> None:
     bits = bloom.build([term], log2_bits, bloom.HASHES)

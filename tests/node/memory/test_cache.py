@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.memory import Draft, Store
 from node.memory.cache import MAX_ENTRY_CHARS, Cache
 from node.memory.records import Memory
 from protocol.names import AgentName
@@ -114,3 +117,14 @@ def test_no_order_of_writes_and_reads_shows_what_is_no_more(steps: list[tuple[st
 
         assert len(cache.entries) <= 3
         assert all(there.get(kept) == entry for kept, entry in cache.entries.items())
+
+
+def test_a_store_keeps_what_was_read_last_and_counts_hits_and_misses(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", AgentName("alice"), cache_entries=3) as store:
+        store.remember_many([Draft(text=f"text {n}", path=f"/{n}") for n in range(5)])
+        store.read("/2")
+        store.read("/0")
+
+        assert list(store._entries) == ["/4", "/2", "/0"]
+        assert store.statistics().cache_hits == 1
+        assert store.statistics().cache_misses == 1

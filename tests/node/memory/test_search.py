@@ -88,6 +88,7 @@ def test_common_words_that_are_never_together_are_found_apart(
 
 
 def test_a_word_remembered_since_it_was_asked_for_is_found(store: Store) -> None:
+    store.remember_many([Draft(text=f"gossip number {n}") for n in range(40)])
     assert store.search("walrus") == []
 
     store.remember(Draft(text="a walrus"))

@@ -379,17 +379,6 @@ def test_a_closed_store_says_so(store: Store) -> None:
             call()
 
 
-def test_the_cache_keeps_the_last_read_and_no_more_than_its_size(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "a.db", ALICE, cache_entries=3) as store:
-        store.remember_many([Draft(text=f"text {n}", path=f"/{n}") for n in range(5)])
-        store.read("/2")
-        store.read("/0")
-
-        assert list(store._entries) == ["/4", "/2", "/0"]
-        assert store.statistics().cache_hits == 1
-        assert store.statistics().cache_misses == 1
-
-
 def test_incarnations_only_go_up_and_the_instance_stays(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db", ALICE) as store:
         first, raised, instance = store.next_incarnation(), store.raise_incarnation(41), store.instance

@@ -20,6 +20,7 @@ from node.net.register import Register
 from protocol.errors import (
     BY_CODE,
     InvalidInput,
+    MalformedFrame,
     MeshError,
     NodeClosed,
     NotFound,
@@ -74,7 +75,7 @@ def test_an_unknown_command_is_bad_input(make_config: MakeConfig) -> None:
 @pytest.mark.parametrize("arguments", [{}, {"one": 1, "more": 2}, {"one": "text"}])
 def test_wrong_arguments_are_bad_input(arguments: dict[str, Any], make_config: MakeConfig) -> None:
     with commanded(make_config, {"next": lambda one: one + 1}) as (_, client):
-        with pytest.raises(InvalidInput, match="^arguments: "):
+        with pytest.raises(InvalidInput, match=r"^arguments: "):
             client.call(int, "next", **arguments)
 
         assert client.call(int, "next", one=1) == 2
@@ -89,12 +90,22 @@ def test_arguments_that_cannot_be_sent_are_bad_input(argument: object, make_conf
         assert client.call(int, "echo", value=1) == 1
 
 
+def test_every_error_has_a_code_of_its_own() -> None:
+    kinds: set[type[MeshError]] = {MeshError, *MeshError.__subclasses__()}
+
+    # Bad input arrives whole, see below; a malformed frame is told to nobody.
+    assert {*BY_CODE.values(), InvalidInput, MalformedFrame} == kinds
+    assert len({kind.code for kind in kinds}) == len(kinds)
+
+
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_every_error_of_ours_survives_the_way(code: str, make_config: MakeConfig) -> None:
     kind = BY_CODE[code]
-    with commanded(make_config, {"fail": lambda: fail_with(kind("what went wrong"))}) as (_, client):
-        with pytest.raises(MeshError) as raised:
-            client.call(int, "fail")
+    with (
+        commanded(make_config, {"fail": lambda: fail_with(kind("what went wrong"))}) as (_, client),
+        pytest.raises(MeshError) as raised,
+    ):
+        client.call(int, "fail")
 
     assert type(raised.value) is kind
     assert str(raised.value) == "what went wrong"
@@ -102,9 +113,11 @@ def test_every_error_of_ours_survives_the_way(code: str, make_config: MakeConfig
 
 def test_bad_input_arrives_with_its_field_its_problem_and_its_fix(make_config: MakeConfig) -> None:
     error = InvalidInput("tags", "are 65", "use at most 64")
-    with commanded(make_config, {"fail": lambda: fail_with(error)}) as (_, client):
-        with pytest.raises(InvalidInput) as raised:
-            client.call(int, "fail")
+    with (
+        commanded(make_config, {"fail": lambda: fail_with(error)}) as (_, client),
+        pytest.raises(InvalidInput) as raised,
+    ):
+        client.call(int, "fail")
 
     assert (raised.value.field, raised.value.problem, raised.value.fix) == (
         "tags",
@@ -116,9 +129,11 @@ def test_bad_input_arrives_with_its_field_its_problem_and_its_fix(make_config: M
 def test_a_fault_of_ours_is_told_on_one_line_and_logged_whole(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with commanded(make_config, {"fail": lambda: fail_with(RuntimeError("two\nlines"))}) as (_, client):
-        with pytest.raises(MeshError, match="the node failed: RuntimeError: two lines") as raised:
-            client.call(int, "fail")
+    with (
+        commanded(make_config, {"fail": lambda: fail_with(RuntimeError("two\nlines"))}) as (_, client),
+        pytest.raises(MeshError, match="the node failed: RuntimeError: two lines") as raised,
+    ):
+        client.call(int, "fail")
 
     assert "\n" not in str(raised.value)
     assert "Traceback" in caplog.text
@@ -127,17 +142,21 @@ def test_a_fault_of_ours_is_told_on_one_line_and_logged_whole(
 def test_a_value_that_cannot_be_sent_is_an_error_and_not_a_silence(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with commanded(make_config, {"large": lambda: 2**70}) as (_, client):
-        with pytest.raises(MeshError, match="cannot be sent"):
-            client.call(int, "large", answer_s=20)
+    with (
+        commanded(make_config, {"large": lambda: 2**70}) as (_, client),
+        pytest.raises(MeshError, match="cannot be sent"),
+    ):
+        client.call(int, "large", answer_s=20)
 
     assert "an answer cannot be sent" in caplog.text
 
 
 def test_an_answer_of_another_version_is_told_as_such(make_config: MakeConfig) -> None:
-    with commanded(make_config, {"text": lambda: "text"}) as (_, client):
-        with pytest.raises(WireMismatch, match="another version"):
-            client.call(int, "text")
+    with (
+        commanded(make_config, {"text": lambda: "text"}) as (_, client),
+        pytest.raises(WireMismatch, match="another version"),
+    ):
+        client.call(int, "text")
 
 
 @pytest.mark.parametrize("frame", [b"", b"\xc1", b"\x93\x01", b"\x93\x01\xa1x\x90", b"\x01", b"\x90"])
@@ -194,9 +213,11 @@ def test_a_command_larger_than_the_bound_is_bad_input_before_it_is_sent(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "MAX_CONTROL_FRAME_BYTES", 1000)
-    with commanded(make_config, {"echo": lambda value: value}) as (_, client):
-        with pytest.raises(InvalidInput, match="1000 are allowed"):
-            client.call(str, "echo", value="x" * 1000)
+    with (
+        commanded(make_config, {"echo": lambda value: value}) as (_, client),
+        pytest.raises(InvalidInput, match="1000 are allowed"),
+    ):
+        client.call(str, "echo", value="x" * 1000)
 
 
 def test_more_commands_than_may_wait_are_refused(
@@ -243,12 +264,17 @@ def test_a_node_that_ends_is_noticed_and_not_waited_for(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zeromq, "_CONNECT_S", 0.2)
-    released = threading.Event()
-    commands: Commands = {"slow": lambda: released.wait(20), "one": lambda: 1}
+    started, released = threading.Event(), threading.Event()
+
+    def slow() -> bool:
+        started.set()
+        return released.wait(20)
+
+    commands: Commands = {"slow": slow, "one": lambda: 1}
     with commanded(make_config, commands) as (endpoint, client), ThreadPoolExecutor(1) as pool:
         assert client.call(int, "one") == 1
         answer = pool.submit(client.call, bool, "slow", answer_s=3600)
-        wait_for(lambda: endpoint._control._workers._pool._work_queue.empty())
+        assert started.wait(20)
 
         endpoint.driver.stop()
         with pytest.raises(PeerSilent, match="ended before it answered"):
@@ -283,11 +309,14 @@ def test_nobody_else_reaches_the_socket(make_config: MakeConfig) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_number_is_never_used_twice(make_config: MakeConfig) -> None:
-    with commanded(make_config, {"one": lambda: 1}) as (endpoint, _):
-        with zmq.Context() as context, context.socket(zmq.DEALER) as raw:
-            raw.connect(f"ipc://{path_of(endpoint)}")
-            raw.send(msgspec.msgpack.encode((41, "one", {})))
-            assert raw.poll(10_000)
+def test_a_command_is_answered_under_its_own_number(make_config: MakeConfig) -> None:
+    with (
+        commanded(make_config, {"one": lambda: 1}) as (endpoint, _),
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as raw,
+    ):
+        raw.connect(f"ipc://{path_of(endpoint)}")
+        raw.send(msgspec.msgpack.encode((41, "one", {})))
+        assert raw.poll(10_000)
 
-            assert msgspec.msgpack.decode(raw.recv()) == [41, True, 1]
+        assert msgspec.msgpack.decode(raw.recv()) == [41, True, 1]

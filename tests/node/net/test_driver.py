@@ -14,7 +14,7 @@ from node.net.endpoint import Endpoint
 from node.net.peer import Hooks
 from protocol.ask import Outcome
 from protocol.effects import Route
-from protocol.errors import NodeClosed, PeerRefused
+from protocol.errors import MeshError, NodeClosed, PeerRefused
 from protocol.messages import RecallReply, RecallRequest, Request
 from protocol.names import AgentName
 from tests.support.endpoints import running, stranger
@@ -125,19 +125,22 @@ def test_an_ask_of_a_closed_member_is_refused(make_config: MakeConfig) -> None:
 
 
 def test_closing_ends_what_is_asked_at_once_and_not_at_its_deadline(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, ThreadPoolExecutor(1, "waiter") as pool:
-        with stranger("s", a.driver.transport.router_address) as silent:
-            pending = a.driver.ask(
-                {silent.agent: Route(silent.record.router)},
-                lambda number, _: RecallRequest(number, "q", 10),
-                timeout_s=3600.0,
-            )
-            waiting = pool.submit(pending.wait)
+    with (
+        running("a", make_config()) as a,
+        ThreadPoolExecutor(1, "waiter") as pool,
+        stranger("s", a.driver.transport.router_address) as silent,
+    ):
+        pending = a.driver.ask(
+            {silent.agent: Route(silent.record.router)},
+            lambda number, _: RecallRequest(number, "q", 10),
+            timeout_s=3600.0,
+        )
+        waiting = pool.submit(pending.wait)
 
-            a.close()
+        a.close()
 
-            with pytest.raises(NodeClosed, match="closed before its peers answered"):
-                waiting.result(20)
+        with pytest.raises(NodeClosed, match="closed before its peers answered"):
+            waiting.result(20)
 
 
 def test_an_answer_after_the_deadline_is_a_stray_and_harms_nothing(make_config: MakeConfig) -> None:
@@ -175,6 +178,44 @@ def test_many_threads_may_use_one_member_while_it_gossips(make_config: MakeConfi
             outcomes = list(pool.map(lambda _: ask(a.driver, {"b": address}, timeout_s=30.0), range(400)))
 
     assert all(not outcome.silent for outcome in outcomes)
+
+
+def test_members_may_be_heard_and_dropped_by_many_threads_while_it_waits(make_config: MakeConfig) -> None:
+    def hear(endpoint: Endpoint, name: str, address: str) -> None:
+        for _ in range(50):
+            with endpoint.driver.lock:
+                endpoint.driver.transport.subscribe(AgentName(name), address)
+            with endpoint.driver.lock:
+                endpoint.driver.transport.unsubscribe(AgentName(name))
+
+    answerers: list[Endpoint] = []
+    with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
+        answerers.append(b)
+        address, publisher = b.driver.transport.router_address, b.driver.transport.publisher_address
+        with ThreadPoolExecutor(8) as pool:
+            done = [pool.submit(hear, a, f"m{number}", publisher) for number in range(8)]
+            for one in done:
+                one.result(60)
+
+        assert not ask(a.driver, {"b": address}, timeout_s=20.0).silent
+        wait_for(lambda: a.driver.transport.connections[0] == 1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_ours_in_the_thread_ends_the_membership_and_is_told(make_config: MakeConfig) -> None:
+    def fail(_now: float, _sender: AgentName, _route: Route, _request: Request) -> None:
+        raise RuntimeError("a bug")
+
+    told = threading.Event()
+    with running("a", make_config(), hooks=Hooks(on_request=fail)) as a:
+        a.on_refusal = told.set
+        with stranger("s", a.driver.transport.router_address) as one:
+            one.tell(RecallRequest(1, "q", 10))
+            assert told.wait(20)
+
+        with pytest.raises(MeshError, match="own thread failed"):
+            a.check()
+        assert a.members()[0].agent == "a"
 
 
 def test_a_stopped_process_is_silent_suspected_and_taken_back_when_it_goes_on(

@@ -183,7 +183,7 @@ def test_connections_for_direct_frames_are_bounded_and_the_last_used_stay() -> N
             transport.send(Route(f"tcp://127.0.0.1:{port}"), b"hello")
 
         assert transport.connections == (0, zeromq._DEALERS)
-        collect(peer, 300)
+        collect(peer, 200)
 
 
 def test_too_many_members_to_hear_are_refused_one_by_one(

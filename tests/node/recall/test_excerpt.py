@@ -99,6 +99,12 @@ def test_where_no_sentence_fits_the_best_is_cut_at_a_word() -> None:
     assert excerpt(STORY, ["walrus"], 4) == f"The walrus {MARK}"
 
 
+def test_a_part_of_the_best_is_taken_before_others_whole() -> None:
+    text = "Sea. The walrus of the far north sings at night to nobody at all. Ice."
+
+    assert excerpt(text, ["walrus", "sing"], 5) == f"The walrus of {MARK}"
+
+
 def test_pairs_of_words_are_wanted_by_their_words() -> None:
     assert excerpt(STORY, ["walrus sing"], 10) == f"{MARK} The walrus sings at night. {MARK}"
 

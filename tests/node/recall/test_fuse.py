@@ -73,6 +73,16 @@ def test_owners_are_ranked_by_their_texts_and_not_by_the_scores_they_claim() -> 
     assert paths(pool([boasting, knowing], ["walrus"])) == ["/y", "/x"]
 
 
+def test_the_score_an_owner_gave_decides_between_equals() -> None:
+    texts = ["the walrus sings", "the walrus sleeps", "the walrus swims"]
+    equals = [
+        candidate(f"/{n}", text, score=score)
+        for n, (text, score) in enumerate(zip(texts, (1, 3, 2), strict=True))
+    ]
+
+    assert paths(pool(equals, ["walrus"])) == ["/1", "/2", "/0"]
+
+
 def test_a_term_in_the_title_counts() -> None:
     named = candidate("/named", "it sings", title="Walrus")
     other = candidate("/other", "it sings at night")

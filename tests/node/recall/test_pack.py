@@ -101,6 +101,22 @@ def test_what_no_longer_fits_is_skipped_and_gets_the_room_that_is_left() -> None
     assert packed[2].text.endswith(MARK)
 
 
+def test_texts_that_are_more_tokens_joined_than_apart_stay_within_the_budget() -> None:
+    candidates = [candidate("/a", "walrus;]/"), candidate("/b", "A seal.")]
+    apart = tokens.count("walrus;]/") + tokens.count(SEPARATOR) + tokens.count("A seal.")
+    assert tokens.count(f"walrus;]/{SEPARATOR}A seal.") > apart
+
+    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart)] == ["/a"]
+    assert len(pack(candidates, ["walrus"], apart + 1)) == 2
+
+
+def test_the_room_between_texts_is_counted_before_the_next_is_chosen() -> None:
+    candidates = [candidate("/a", "walrus"), candidate("/b", "The sea is cold"), candidate("/c", "Ice")]
+    apart = tokens.count("walrus") + tokens.count("The sea is cold")
+
+    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart)] == ["/a", "/c"]
+
+
 def test_near_duplicates_are_quoted_once() -> None:
     packed = pack(
         [

@@ -44,6 +44,11 @@ def test_a_cut_is_a_beginning_within_the_budget(text: str, budget_tokens: int) -
     assert tokens.count(piece) <= max(0, budget_tokens)
 
 
+def test_a_beginning_that_is_more_tokens_alone_than_within_its_text_is_cut_shorter() -> None:
+    assert tokens.count("x?;") == 3
+    assert tokens.cut_at("x?;\n\nh aC", 2) == "x"
+
+
 @given(TEXTS)
 def test_a_text_that_fits_is_not_cut(text: str) -> None:
     assert tokens.cut_at(text, tokens.count(text)) == text

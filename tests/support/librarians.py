@@ -1,0 +1,58 @@
+"""Nodes and librarians of one test, in its own process, closed at its end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Self
+
+from librarian import Librarian, LibrarianConfig
+from librarian.policy import Policy
+from node import MemoryNode
+from tests.support.settings import MakeConfig
+from tests.support.waiting import wait_for
+
+
+class SmallMesh:
+    """Start members by name; as a context manager it closes those that still run."""
+
+    def __init__(self, make_config: MakeConfig) -> None:
+        self._config = make_config()
+        self._members = ExitStack()
+
+    @property
+    def settings(self) -> LibrarianConfig:
+        """Those of a librarian of this mesh."""
+        return LibrarianConfig(
+            mesh=self._config.mesh, profile=self._config.profile, runtime_dir=self._config.runtime_dir
+        )
+
+    def node(self, name: str, *tags: str) -> MemoryNode:
+        """A node; with `tags` it remembers a memory that has them."""
+        node = self._members.enter_context(MemoryNode(name, config=self._config))
+        if tags:
+            node.remember(f"A note of {name}.", tags=tags)
+        return node
+
+    def librarian(self, name: str = "librarian", *, policy: Policy = "full") -> Librarian:
+        """A librarian."""
+        settings = self.settings
+        config = LibrarianConfig(
+            mesh=settings.mesh, profile=settings.profile, runtime_dir=settings.runtime_dir, policy=policy
+        )
+        return self._members.enter_context(Librarian(name, config))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._members.close()
+
+
+def holders(librarian: Librarian, topic: str) -> list[str]:
+    """Who announced this topic to a librarian that may say so."""
+    return [holder.agent for holder in librarian.who_knows(topic).holders]
+
+
+def wait_for_holders(librarian: Librarian, topic: str, *agents: str) -> None:
+    """Until exactly these announced the topic."""
+    wait_for(lambda: sorted(holders(librarian, topic)) == sorted(agents))
