@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from deploy import memory_commands, mesh_commands, process_commands, trial_commands
+from deploy import (
+    log_commands,
+    memory_commands,
+    mesh_commands,
+    process_commands,
+    relation_commands,
+    trial_commands,
+    upkeep_commands,
+)
 from deploy.command import run
 
 app = typer.Typer(
@@ -18,7 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for commands in (trial_commands, memory_commands, mesh_commands, process_commands):
+for commands in (
+    trial_commands,
+    memory_commands,
+    log_commands,
+    relation_commands,
+    upkeep_commands,
+    mesh_commands,
+    process_commands,
+):
     commands.add_to(app)
 
 

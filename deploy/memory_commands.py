@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,8 @@ import typer
 
 from deploy.command import Answer, progress_bar, register, safe
 from deploy.ingest import collect
-from deploy.target import Agent, Mesh, open_memory
+from deploy.target import Agent, Mesh, Path_, open_memory
+from deploy.times import moment, shown, span_s
 from node.memory.records import MAX_TEXT_BYTES, Draft, Receipt, Visibility, check_draft
 from node.recall.recall import Recall
 from protocol.errors import InvalidInput
@@ -29,7 +30,6 @@ VisibilityOption = Annotated[
         metavar="WHO", help="private (never leaves), listed (topics announced), mesh (any member may read)."
     ),
 ]
-Path_ = Annotated[str, typer.Argument(metavar="PATH", help="Where the memory is, such as /notes/auth.")]
 Words = Annotated[list[str], typer.Argument(metavar="WORDS…", help="A question, or words to look for.")]
 
 
@@ -53,6 +53,10 @@ def remember(
     importance: Annotated[float, typer.Option(help="0 to 1.")] = 0.5,
     visibility: VisibilityOption = "listed",
     metadata: Annotated[str | None, typer.Option(help="A JSON object to keep beside it.")] = None,
+    ttl: Annotated[str | None, typer.Option(metavar="SPAN", help="Keep it for 30m, 1h, 7d.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Keep it until 2030-01-31T12:00.")
+    ] = None,
     agent: Agent = None,
     mesh: Mesh = None,
 ) -> Answer:
@@ -68,6 +72,7 @@ def remember(
             importance=importance,
             visibility=_visibility(visibility),
             metadata=_metadata(metadata) or {},
+            expires_at=_expiry(ttl, expires),
         )
     )
     with open_memory(agent, mesh, create=True) as memory:
@@ -111,19 +116,23 @@ def search(
 def read(
     path: Path_,
     version: Annotated[int | None, typer.Option(help="An earlier version, by its number.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="As it was at 2026-03-01T12:00.")] = None,
     agent: Agent = None,
     mesh: Mesh = None,
 ) -> Answer:
     """One memory, whole."""
+    when = None if at is None else moment("at", at)
     with open_memory(agent, mesh) as memory:
-        found = memory.read(path, version)
+        found = memory.read(path, version, at=when)
 
     def show(console: Console) -> None:
         tags = " ".join(f"#{tag}" for tag in found.tags)
         console.print(
             f"[dim]{safe(found.path)} · version {found.version} · {found.visibility} · "
-            f"{_time(found.updated_at)} {safe(tags)}[/dim]"
+            f"{shown(found.updated_at)} {safe(tags)}[/dim]"
         )
+        if found.expires_at is not None:
+            console.print(f"[dim]expires {shown(found.expires_at)}[/dim]")
         if found.title:
             console.print(f"[bold]{safe(found.title)}[/bold]")
         console.print(safe(found.text))
@@ -139,8 +148,9 @@ def history(path: Path_, agent: Agent = None, mesh: Mesh = None) -> Answer:
     def show(console: Console) -> None:
         for version in versions:
             what = "forgotten" if version.forgotten else f"{version.length_chars} characters"
+            what = "erased" if version.erased else what
             console.print(
-                f"{version.version:>4}  {_time(version.written_at)}  {what:<18} {safe(version.title)}"
+                f"{version.version:>4}  {shown(version.written_at)}  {what:<18} {safe(version.title)}"
             )
 
     return Answer(data=versions, count=len(versions), show=show)
@@ -238,12 +248,22 @@ def answer_of(found: Recall, *, sources: bool) -> Answer:
 def _receipt(receipt: Receipt, what: str) -> Answer:
     def show(console: Console) -> None:
         console.print(f"{what}: {safe(receipt.path)} version {receipt.version}")
+        for path in receipt.similar:
+            console.print(f"[yellow]nearly the same is at {safe(path)}[/yellow]")
 
     return Answer(data=receipt, show=show)
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _expiry(ttl: str | None, expires: str | None) -> float | None:
+    if ttl is not None and expires is not None:
+        raise InvalidInput("ttl", "stands beside --expires", "give one of the two")
+    now = time.time()
+    if ttl is not None:
+        return now + span_s("ttl", ttl)
+    when = None if expires is None else moment("expires", expires)
+    if when is not None and when <= now:
+        raise InvalidInput("expires", f"{expires!r} is past", "give a time to come")
+    return when
 
 
 def _standard_input() -> str:

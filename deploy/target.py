@@ -19,6 +19,7 @@ Agent = Annotated[
         "--agent", "-a", metavar="NAME", help="The agent meant; AVM_AGENT, or the only one there is."
     ),
 ]
+Path_ = Annotated[str, typer.Argument(metavar="PATH", help="Where the memory is, such as /notes/auth.")]
 Mesh = Annotated[str | None, typer.Option(metavar="NAME", help="The mesh meant; AVM_MESH, or default.")]
 
 

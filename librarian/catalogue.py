@@ -14,10 +14,9 @@ Invariants, checked by `check()`:
 
 from __future__ import annotations
 
-import heapq
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -32,9 +31,9 @@ MAX_TOPICS = 5_000_000
 many share them, 360 where none do, 1,400 with the longest terms."""
 
 _HIT = math.log(2.0)  # What any matched term counts at the least, in nats, however many hold it.
-_STRONG = (
-    0.5  # What many memories of great weight count at the most: less than one more term, or half the holders.
-)
+_STRONG = 0.5
+"""What many memories of great weight count at the most, all terms together. Below `_HIT`, so that it decides
+neither against one more term nor against half as many holders."""
 _SHARED = 65_536  # Entries kept to be shared; sharing saves room and decides nothing.
 
 
@@ -157,7 +156,7 @@ class Catalogue:
         asked = [term for term in dict.fromkeys(terms) if term in self._holders]
         scores = self._scores(asked, limit)
         if len(scores) > limit:
-            last = heapq.nlargest(limit, scores.values())[-1]
+            last = sorted(scores.values())[-limit]
             scores = {agent: score for agent, score in scores.items() if score >= last}
         best = sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:limit]
         return [self._match(agent, score, asked, now) for agent, score in best]
@@ -165,39 +164,39 @@ class Catalogue:
     def _scores(self, asked: Sequence[str], limit: int) -> dict[AgentName, float]:
         """Scores of all holders that may be among the best `limit`.
 
-        Rare terms first; once `limit` agents have more than the terms that are left can give, those are
-        looked up for the agents found so far only (MaxScore: Turtle, Flood, 1995).
+        Where so many hold every term, nobody else is. Otherwise rare terms come first, and once `limit`
+        agents have more than the terms that are left can give, those terms are looked up for the agents
+        found so far only (MaxScore: Turtle, Flood, 1995).
         """
         found = sorted((self._holders[term] for term in asked), key=len)
+        scores = dict.fromkeys(_in_all(found, limit), 0.0)
+        is_closed = bool(scores)
         gains = [_HIT + math.log((len(self._agents) + 1) / len(holders)) for holders in found]
-        left = sum(gains) + _STRONG
         share = _STRONG / max(1, len(asked))
-        scores: dict[AgentName, float] = {}
-        is_closed = False
+        left = sum(gains) + share * len(gains)
         for holders, gain in zip(found, gains, strict=True):
             if not is_closed and limit <= len(scores) < len(holders):
-                last = heapq.nlargest(limit, scores.values())[-1]
-                is_closed = last > left
+                is_closed = sorted(scores.values())[-limit] > left
+            strength_of, known = holders.get, scores.get
             if is_closed:
-                for agent in scores.keys() & holders.keys():
-                    scores[agent] += gain + share * holders[agent]
+                for agent, score in scores.items():
+                    if (strength := strength_of(agent)) is not None:
+                        scores[agent] = score + (gain + share * strength)
             else:
-                known = scores.get
                 for agent, strength in holders.items():
                     scores[agent] = known(agent, 0.0) + (gain + share * strength)
-            left -= gain
+            left -= gain + share
         return scores
 
     def _match(self, agent: AgentName, score: float, terms: Sequence[str], now: float) -> Match:
         known = self._agents[agent]
-        matched = tuple(term for term in terms if term in known.topics)
-        return Match(
-            agent=agent,
-            score=score,
-            matched=matched,
-            memories=max(known.topics[term].memories for term in matched),
-            age_s=max(0.0, now - known.confirmed_at),
-        )
+        matched, most = [], 0
+        for term in terms:
+            entry = known.topics.get(term)
+            if entry is not None:
+                matched.append(term)
+                most = max(most, entry.memories)
+        return Match(agent, score, tuple(matched), most, max(0.0, now - known.confirmed_at))
 
     def _put(self, agent: AgentName, known: _Agent, topic: Announced) -> None:
         # One string for all holders of a term, one entry for all topics of equal standing.
@@ -238,3 +237,15 @@ class Catalogue:
         assert inverted == self._holders
         assert self.topics == sum(map(len, self._holders.values())) <= self.max_topics
         assert len(self._agents) <= self.max_agents
+
+
+def _in_all(found: Sequence[dict[AgentName, float]], limit: int) -> Collection[AgentName]:
+    """The agents that stand in all of `found`, the shortest first; none where they are less than `limit`."""
+    if len(found) < 2:
+        return ()
+    common = found[0].keys() & found[1].keys()
+    for holders in found[2:]:
+        if len(common) < limit:
+            return ()
+        common &= holders.keys()
+    return common if len(common) >= limit else ()

@@ -39,6 +39,8 @@ _SMALL_BYTES = 4 * 1024 * 1024  # Counting the topics of a larger file would hol
 class MemoryNode(LocalMemory):
     """A running node. `close` it, or use it in a `with`; it takes commands of its user until then."""
 
+    _announcer: Announcer | None = None  # Not there yet while the memory is opened.
+
     def __init__(
         self, agent: str, *, config: NodeConfig | None = None, on_stop: Callable[[], object] | None = None
     ) -> None:
@@ -54,7 +56,7 @@ class MemoryNode(LocalMemory):
         try:
             self._endpoint = self._endpoint_for(self._store.instance)
         except BaseException:
-            self._store.close()
+            super().close()
             raise
         self._announcer = Announcer(self._store, self._endpoint.driver, self._feeds)
         self._questions = Questions(self._store, self._endpoint)
@@ -85,6 +87,8 @@ class MemoryNode(LocalMemory):
                 name: getattr(self, name)
                 for name in (
                     *("remember", "read", "history", "forget", "browse", "search", "recall"),
+                    *("erase", "diff", "changes", "timeline", "topics"),
+                    *("link", "unlink", "links", "explore", "grant", "revoke", "grants"),
                     *("who_knows", "ask", "members", "status", "statistics"),
                 )
             }
@@ -177,13 +181,15 @@ class MemoryNode(LocalMemory):
 
     def close(self) -> None:
         """Say goodbye to the mesh and close the memory. May be called twice."""
-        self._announcer.close()
+        if self._announcer is not None:
+            self._announcer.close()
         self._server.close()
         self._endpoint.close()
         super().close()
 
     def _changed(self) -> None:
-        self._announcer.changed()
+        if self._announcer is not None:
+            self._announcer.changed()
 
     def _remember_many(self, drafts: list[dict[str, Any]]) -> list[Receipt]:
         return self.remember_many(drafts_from(drafts))

@@ -7,7 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from node.config import NodeConfig
+from node.memory.access import Grant
+from node.memory.listing import TopicCount
+from node.memory.log import Changes, Difference
 from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
+from node.memory.relations import Link, Step
 from node.net.control import ControlClient
 from node.net.endpoint import MemberInfo
 from node.net.register import Register
@@ -45,6 +49,7 @@ class NodeClient:
         importance: float = 0.5,
         visibility: Visibility = "listed",
         metadata: Mapping[str, object] | None = None,
+        expires_at: float | None = None,
     ) -> Receipt:
         """See `MemoryNode.remember`."""
         if isinstance(tags, str):
@@ -59,6 +64,7 @@ class NodeClient:
             importance=importance,
             visibility=visibility,
             metadata=metadata,
+            expires_at=expires_at,
         )
 
     def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
@@ -69,9 +75,21 @@ class NodeClient:
         """See `MemoryNode.forget`."""
         return self._control.call(Receipt, "forget", path=path)
 
-    def read(self, path: str, version: int | None = None) -> Memory:
+    def erase(self, path: str) -> Receipt:
+        """See `MemoryNode.erase`."""
+        return self._control.call(Receipt, "erase", answer_s=_LONG_S, path=path)
+
+    def read(self, path: str, version: int | None = None, *, at: float | None = None) -> Memory:
         """See `MemoryNode.read`."""
-        return self._control.call(Memory, "read", path=path, version=version)
+        return self._control.call(Memory, "read", path=path, version=version, at=at)
+
+    def diff(self, path: str, since: int = 0) -> Difference:
+        """See `MemoryNode.diff`."""
+        return self._control.call(Difference, "diff", path=path, since=since)
+
+    def changes(self, cursor: int = 0, limit: int = 100, *, since: float = 0.0) -> Changes:
+        """See `MemoryNode.changes`."""
+        return self._control.call(Changes, "changes", cursor=cursor, limit=limit, since=since)
 
     def history(self, path: str) -> list[Version]:
         """See `MemoryNode.history`."""
@@ -80,6 +98,42 @@ class NodeClient:
     def browse(self, prefix: str = "/", limit: int = 50, after: str = "") -> list[Summary]:
         """See `MemoryNode.browse`."""
         return self._control.call(list[Summary], "browse", prefix=prefix, limit=limit, after=after)
+
+    def timeline(self, prefix: str = "/", limit: int = 50, before: int | None = None) -> list[Summary]:
+        """See `MemoryNode.timeline`."""
+        return self._control.call(list[Summary], "timeline", prefix=prefix, limit=limit, before=before)
+
+    def topics(self, prefix: str = "/", limit: int = 50) -> list[TopicCount]:
+        """See `MemoryNode.topics`."""
+        return self._control.call(list[TopicCount], "topics", prefix=prefix, limit=limit)
+
+    def link(self, path: str, to: str, kind: str = "related", weight: float = 1.0) -> Link:
+        """See `MemoryNode.link`."""
+        return self._control.call(Link, "link", path=path, to=to, kind=kind, weight=weight)
+
+    def unlink(self, path: str, to: str, kind: str | None = None) -> int:
+        """See `MemoryNode.unlink`."""
+        return self._control.call(int, "unlink", path=path, to=to, kind=kind)
+
+    def links(self, path: str) -> list[Link]:
+        """See `MemoryNode.links`."""
+        return self._control.call(list[Link], "links", path=path)
+
+    def explore(self, path: str, depth: int = 2, limit: int = 50) -> list[Step]:
+        """See `MemoryNode.explore`."""
+        return self._control.call(list[Step], "explore", path=path, depth=depth, limit=limit)
+
+    def grant(self, path: str, agent: str) -> Grant:
+        """See `MemoryNode.grant`."""
+        return self._control.call(Grant, "grant", path=path, agent=agent)
+
+    def revoke(self, path: str, agent: str) -> None:
+        """See `MemoryNode.revoke`."""
+        self._control.call(type(None), "revoke", path=path, agent=agent)
+
+    def grants(self) -> list[Grant]:
+        """See `MemoryNode.grants`."""
+        return self._control.call(list[Grant], "grants")
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
         """See `MemoryNode.search`."""

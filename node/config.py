@@ -31,6 +31,10 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     `full` waits for the disk at each commit."""
     cache_entries: int = 1024
     """Memories kept for hot reads; up to 16 KiB each."""
+    max_memories: int = 0
+    """Memories at most, 0 for no bound; a write that would make one more is refused."""
+    max_file_bytes: int = 0
+    """Bytes of the database at most, 0 for no bound; its write-ahead log, 16 MiB at times, comes on top."""
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:
@@ -44,6 +48,9 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
             raise InvalidInput(
                 "cache_entries", f"{self.cache_entries} is out of range", "use 0 to 10,000,000"
             )
+        for name in ("max_memories", "max_file_bytes"):
+            if not 0 <= getattr(self, name) < 1 << 62:
+                raise InvalidInput(name, f"{getattr(self, name)} is out of range", "use 0 for none, or more")
         return self
 
     def memory_file(self, agent: AgentName) -> Path:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from protocol.digest import Announced
-from protocol.effects import Effect, Route, Send
+from protocol.effects import Effect, Send
 from protocol.feed import FeedSender, Topics
 from protocol.gossip import GossipEngine
 from protocol.messages import MetadataAck
@@ -33,11 +33,7 @@ class LibrarianFeeds:
         """
         if self._topics is None:
             return
-        librarians = {
-            member.agent: Route(member.record.router)
-            for member in engine.members.living()
-            if member.record is not None and member.record.role == "librarian"
-        }
+        librarians = engine.librarians
         for gone in self._feeds.keys() - librarians.keys():
             del self._feeds[gone]
         for agent, route in librarians.items():

@@ -9,7 +9,13 @@ from typing import Any, Self
 import msgspec
 
 from node.config import NodeConfig
+from node.housekeeper import Housekeeper
+from node.memory.access import Grant
+from node.memory.listing import TopicCount
+from node.memory.log import Changes, Difference
+from node.memory.quota import Quota
 from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
+from node.memory.relations import Link, Step
 from node.memory.store import Store
 from node.recall.recall import Recall
 from node.recall.recall import recall as recall_from
@@ -25,12 +31,18 @@ class LocalMemory:
         self.agent = check_agent_name(agent)
         self.config = config if config is not None else NodeConfig.load()
         self._store = self._open()
+        self._housekeeper = Housekeeper(self._store, self._changed)
+        self._housekeeper.start()
 
     def _open(self) -> Store:
         path = self.config.memory_file(self.agent)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Store.open(
-            path, self.agent, durability=self.config.durability, cache_entries=self.config.cache_entries
+            path,
+            self.agent,
+            durability=self.config.durability,
+            cache_entries=self.config.cache_entries,
+            quota=Quota(max_memories=self.config.max_memories, max_file_bytes=self.config.max_file_bytes),
         )
 
     def remember(
@@ -43,12 +55,13 @@ class LocalMemory:
         importance: float = 0.5,
         visibility: Visibility = "listed",
         metadata: Mapping[str, object] | None = None,
+        expires_at: float | None = None,
     ) -> Receipt:
         """Commit one memory; at a known `path` it becomes the next version. Without a path one is made.
 
         Limits: text 1 MiB of UTF-8, title 512 characters, 64 tags of 64, importance 0..1, metadata 16 KiB
         of JSON. `visibility`: private (never leaves), listed (its topics may be announced), mesh (any member
-        may read it).
+        may read it). From `expires_at` (seconds since 1970, UTC) on it is in no answer.
         """
         if isinstance(tags, str):
             raise InvalidInput("tags", f"{tags[:80]!r} is one string", "give a sequence of them")
@@ -60,6 +73,7 @@ class LocalMemory:
             importance=importance,
             visibility=visibility,
             metadata=metadata or {},
+            expires_at=expires_at,
         )
         receipt = self._store.remember(draft)
         self._changed()
@@ -77,9 +91,30 @@ class LocalMemory:
         self._changed()
         return receipt
 
-    def read(self, path: str, version: int | None = None) -> Memory:
-        """The latest version, or the one of this number. Raises `NotFound`."""
-        return self._store.read(path, version)
+    def erase(self, path: str) -> Receipt:
+        """Remove what all versions at `path` say, from the files too; path, numbers and times stay.
+
+        Links and grants of it go as well. Takes as long as copying the memory. Raises `NotFound`;
+        `StorageFailure` where the files could not be rewritten yet: that is tried again.
+        """
+        receipt = self._store.erase(path)
+        self._changed()
+        return receipt
+
+    def read(self, path: str, version: int | None = None, *, at: float | None = None) -> Memory:
+        """The latest version, the one of this number, or what was there at that time. Raises `NotFound`."""
+        return self._store.read(path, version, at=at)
+
+    def diff(self, path: str, since: int = 0) -> Difference:
+        """How the text differs from its version `since`: a unified diff, or the whole where that is shorter.
+
+        Raises `NotFound`; `InvalidInput` where there is no such version yet.
+        """
+        return self._store.diff(path, since)
+
+    def changes(self, cursor: int = 0, limit: int = 100, *, since: float = 0.0) -> Changes:
+        """Versions in the order they were written, tombstones too: a page of them behind `cursor`."""
+        return self._store.changes(cursor, limit, since=since)
 
     def history(self, path: str) -> list[Version]:
         """All versions, latest first, tombstones too. Raises `NotFound`."""
@@ -88,6 +123,45 @@ class LocalMemory:
     def browse(self, prefix: str = "/", limit: int = 50, after: str = "") -> list[Summary]:
         """Memories whose path begins with `prefix`, by path, from the first one past `after`."""
         return self._store.browse(prefix, limit, after)
+
+    def timeline(self, prefix: str = "/", limit: int = 50, before: int | None = None) -> list[Summary]:
+        """Memories below `prefix`, the latest written first, from the first before that `place`."""
+        return self._store.timeline(prefix, limit, before)
+
+    def topics(self, prefix: str = "/", limit: int = 50) -> list[TopicCount]:
+        """What most memories below `prefix` are about."""
+        return self._store.topics(prefix, limit)
+
+    def link(self, path: str, to: str, kind: str = "related", weight: float = 1.0) -> Link:
+        """Link a memory to another, or give the link another weight (above 0, at most 1).
+
+        It ends when either memory is forgotten, expires or is erased. Raises `NotFound`.
+        """
+        return self._store.relations.link(path, to, kind, weight)
+
+    def unlink(self, path: str, to: str, kind: str | None = None) -> int:
+        """Remove the link of this kind, or all; how many there were. Raises `NotFound` for none."""
+        return self._store.relations.unlink(path, to, kind)
+
+    def links(self, path: str) -> list[Link]:
+        """Links from and to `path`, the heaviest first."""
+        return self._store.relations.links(path)
+
+    def explore(self, path: str, depth: int = 2, limit: int = 50) -> list[Step]:
+        """What is linked with `path` over at most `depth` (1 to 4) links, nearest first."""
+        return self._store.relations.explore(path, depth, limit)
+
+    def grant(self, path: str, agent: str) -> Grant:
+        """Let `agent` read a listed memory, or all below a path that ends in /. Private ones stay private."""
+        return self._store.relations.grant(path, agent)
+
+    def revoke(self, path: str, agent: str) -> None:
+        """Take a grant back, spelled as it was given. Raises `NotFound`."""
+        self._store.relations.revoke(path, agent)
+
+    def grants(self) -> list[Grant]:
+        """All grants, by agent and path."""
+        return self._store.relations.grants()
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
         """Memories that hold words of `query`, best first."""
@@ -105,6 +179,7 @@ class LocalMemory:
 
     def close(self) -> None:
         """Fold the log into the file and let the next owner in. May be called twice."""
+        self._housekeeper.close()
         self._store.close()
 
     def _changed(self) -> None:

@@ -96,7 +96,7 @@ class Questions:
     ) -> tuple[WhoKnows | None, str]:
         """An answer, or why there is none. An answer with a note is no better than what gossip knows."""
         endpoint, note = self._endpoint, ""
-        for agent, route in list(endpoint.living("librarian").items())[:_LIBRARIANS]:
+        for agent, route in endpoint.librarians()[:_LIBRARIANS]:
             outcome = endpoint.driver.ask(
                 {agent: route},
                 lambda number, _: Who(number, tuple(terms), limit),
@@ -139,8 +139,10 @@ class Questions:
         if reply.policy == "existence":
             knows = "somebody knows" if reply.holders else "nobody knows"
             return f"the policy of librarian {agent} tells only that {knows}"
-        living = len(self._endpoint.living("agent")) + 1
-        if not reply.holders and reply.agents_known < living:
+        if reply.holders:
+            return ""
+        living = self._endpoint.agents()
+        if reply.agents_known < living:
             return f"librarian {agent} has heard of {reply.agents_known} of {living} agents so far"
         return ""
 

@@ -23,9 +23,6 @@ from protocol.names import AgentName
 
 _log = logging.getLogger(__name__)
 
-READABLE = frozenset({"mesh"})
-"""Visibilities whose text any member may read."""
-
 MAX_SERVED_TOKENS = 20_000
 """Of one reply: some 80 KiB of English, what fits a frame beside its envelope."""
 
@@ -46,7 +43,7 @@ class Server:
     def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
         """Answer `request` along `route`, soon. Called by the driver."""
         done = partial(self._answer, endpoint, sender, route, request)
-        if not self._workers.submit(partial(self._recall, endpoint.agent, request), done):
+        if not self._workers.submit(partial(self._recall, endpoint.agent, sender, request), done):
             busy = Refused(request.request, PeerRefused.code, f"{endpoint.agent} is busy")
             endpoint.driver.send(route, wire.encode(endpoint.agent, busy))
 
@@ -54,12 +51,13 @@ class Server:
         """Finish what runs, drop what waits."""
         self._workers.close()
 
-    def _recall(self, sender: AgentName, request: RecallRequest) -> bytes:
-        """The reply's frame; where not even one quote fits, all are cut to a smaller budget."""
+    def _recall(self, owner: AgentName, asker: AgentName, request: RecallRequest) -> bytes:
+        """The reply's frame, of what `asker` may read; where not one quote fits, all are cut to less."""
         budget = min(request.budget_tokens, MAX_SERVED_TOKENS)
+        readable = self._store.relations.readable_by(asker)
         while True:
-            found = recall_from(self._store, request.query, budget, visibilities=READABLE)
-            frame = _frame(sender, request.request, [_quote(item) for item in found.items])
+            found = recall_from(self._store, request.query, budget, visibilities=readable)
+            frame = _frame(owner, request.request, [_quote(item) for item in found.items])
             if frame is not None:
                 return frame
             budget //= 2

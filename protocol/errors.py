@@ -60,6 +60,12 @@ class StorageFailure(MeshError):
     code = "storage-failure"
 
 
+class QuotaExceeded(MeshError):
+    """The memory may not grow further; the write did not happen."""
+
+    code = "quota"
+
+
 class AddressInUse(MeshError):
     """The address to listen on belongs to another process."""
 
@@ -123,6 +129,7 @@ BY_CODE: dict[str, type[MeshError]] = {
         MemoryInUse,
         MemoryUnusable,
         StorageFailure,
+        QuotaExceeded,
         AddressInUse,
         NameTaken,
         WrongMesh,

@@ -75,7 +75,7 @@ class GossipEngine:
         self.name = AgentName(record.agent)
         self._view = View(record, profile=profile, rng=rng, now=now)
         self.members, self.directory = self._view.members, self._view.directory
-        self.counters = self._view.counters
+        self.librarians, self.counters = self._view.librarians, self._view.counters
         self.joined = not seeds
         self._rng = rng
         self._seeds = [Route(seed) for seed in seeds if seed != record.router]

@@ -10,7 +10,8 @@ The engine (gossip.py) decides when to listen and whom to tell; here is what it 
 
 Invariants, checked by `check()`:
  1. What membership.py promises.
- 2. Exactly the living agents whose record we hold stand in the directory; the dead are never a lead.
+ 2. Exactly the living agents whose record we hold stand in the directory, and such librarians among
+    the librarians; the dead are never a lead.
  3. Every living member whose record we lack is wanted.
  4. We are the only one who raises our incarnation, and it is stored before it is told.
 """
@@ -67,6 +68,7 @@ class View:
         self.name = AgentName(record.agent)
         self.members = Membership(limit=profile.member_limit)
         self.directory = Directory()
+        self.librarians: dict[AgentName, Route] = {}
         self.counters = Counters()
         self.news = News(debounce_s=profile.debounce_s, inline_bytes=profile.inline_bytes)
         self.pulls = Pulls(patience_s=profile.want_s)
@@ -205,8 +207,10 @@ class View:
         if record.role == "agent":
             self.directory.put(member.agent, record.digest, now=now)
             self.directory.suspect(member.agent, member.status == "suspect")
+            self.librarians.pop(member.agent, None)
         else:
             self.directory.remove(member.agent)
+            self.librarians[member.agent] = Route(record.router)
         if self._heard.get(member.agent) == record.publisher:
             return []
         self._heard[member.agent] = record.publisher
@@ -215,6 +219,7 @@ class View:
     def _part_with(self, agent: AgentName) -> list[Effect]:
         """A member is gone: no lead, nothing to pull, nobody to hear."""
         self.directory.remove(agent)
+        self.librarians.pop(agent, None)
         self.pulls.settle(agent)
         return [] if self._heard.pop(agent, None) is None else [Unsubscribe(agent)]
 
@@ -252,6 +257,11 @@ class View:
         if self.own.status == "left" and self.record.role == "agent":
             agents[self.name] = self.record.digest
         self.directory.check(agents)
+        assert set(self.librarians) == {
+            member.agent
+            for member in self.members.living()
+            if member is not self.own and member.record is not None and member.record.role == "librarian"
+        }
         for member in self.members:
             assert member is self.own or member.lacks_record == (member.agent in self.pulls), (
                 f"{member.agent}: wanted and lacking do not agree"

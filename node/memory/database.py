@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
@@ -97,6 +97,13 @@ class Readers:
         if connection is None or self._closed:
             connection = self._open()
         return connection
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one statement, read by this thread's connection."""
+        try:
+            return list(self.get().execute(statement, values))
+        except apsw.Error as error:
+            raise translate(error, self._path) from error
 
     def close(self) -> None:
         """Close all; a statement under way in another thread ends first."""

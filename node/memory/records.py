@@ -30,6 +30,7 @@ MAX_TAG_CHARS = 64
 MAX_METADATA_BYTES = 16_384
 MAX_PAGE = 1_000
 MAX_QUERY_CHARS = 16_384
+LATEST_TIME = 253_402_300_799.0  # The last second of 9999.
 
 _CONTROL = "\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
 _PATH = re.compile(rf"(?:/(?!\.\.?(?:/|\Z))[^/{_CONTROL}]+)+")
@@ -38,7 +39,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be remembered. Without a path one is made; at a known path it becomes the next version."""
+    """What is to be remembered. Without a path one is made; at a known path it becomes the next version.
+
+    From `expires_at` on it is in no answer, and soon it is buried as if it were forgotten.
+    """
 
     text: str
     path: str | None = None
@@ -47,6 +51,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     importance: float = 0.5
     visibility: Visibility = "listed"
     metadata: Mapping[str, object] = {}
+    expires_at: float | None = None
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,18 +69,23 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     updated_at: float
     metadata: Mapping[str, object]
+    expires_at: float | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A committed write. `stored` is false where the same content was there already: no new version."""
+    """A committed write. `stored` is false where the same content was there already: no new version.
+
+    `similar`: paths of other memories that say nearly the same, at most three, the nearest first.
+    """
 
     path: str
     version: int
     stored: bool
+    similar: tuple[str, ...] = ()
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a memory's history; `forgotten` marks a tombstone."""
+    """One line of a memory's history; `forgotten` marks a tombstone, `erased` one whose text was removed."""
 
     path: str
     version: int
@@ -83,6 +93,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     length_chars: int
     forgotten: bool
+    erased: bool = False
+    expires_at: float | None = None
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +108,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory in a listing."""
+    """A memory in a listing; `place` in the log is higher the later it was written."""
 
     path: str
     version: int
@@ -104,6 +116,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     updated_at: float
     length_chars: int
+    place: int = 0
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +143,8 @@ def check_draft(draft: Draft) -> Draft:
     elif title != "":
         _check_str("title", title)
     _check_importance(draft.importance)
+    if draft.expires_at is not None:
+        check_time("expires_at", draft.expires_at)
     if not isinstance(draft.visibility, str) or draft.visibility not in VISIBILITIES:
         _refuse("visibility", f"{draft.visibility!r} is none", "use private, listed or mesh")
     if draft.metadata:
@@ -192,6 +207,14 @@ def check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tags if distinct == tags else distinct
 
 
+def check_label(field: str, value: str, most_chars: int) -> str:
+    """1 to `most_chars` printable characters, not only white space."""
+    _check_str(field, value)
+    if not value.strip() or len(value) > most_chars or _UNPRINTABLE.search(value):
+        _refuse(field, f"{value[:80]!r} is none", f"use 1 to {most_chars} printable characters")
+    return value
+
+
 def check_query(query: str) -> str:
     """A question or words to look for. Any characters; nothing in it is an operator."""
     _check_str("query", query)
@@ -209,6 +232,21 @@ def check_count(field: str, value: int, most: int | None = None) -> int:
         fix = "use a whole number, 1 or more" if most is None else f"use a whole number, 1 to {most}"
         _refuse(field, f"{value!r} is out of range", fix)
     return value
+
+
+def check_time(field: str, seconds: float) -> float:
+    """Seconds since the epoch, UTC, from 1970 to 9999."""
+    # The comparison is false for NaN.
+    if not isinstance(seconds, float | int) or isinstance(seconds, bool) or not 0 <= seconds <= LATEST_TIME:
+        _refuse(field, f"{seconds!r} is no time", "give seconds since 1970, UTC")
+    return float(seconds)
+
+
+def check_expiry(draft: Draft, now: float) -> Draft:
+    """Refuse what would have expired before it is written."""
+    if draft.expires_at is not None and draft.expires_at <= now:
+        _refuse("expires_at", f"{draft.expires_at!r} is past", "give a time to come")
+    return draft
 
 
 def encode_metadata(metadata: Mapping[str, object]) -> str:

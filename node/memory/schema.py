@@ -1,7 +1,10 @@
 """The tables of a memory, as ordered migrations, and the check that a file is one of ours.
 
-    versions   the log: one row a write, never changed, never deleted; the database itself refuses both
+    versions   the log: one row a write, never changed, never deleted; the database itself refuses both, but
+               for an erasure under way (a row `erasing` in meta), which may empty a row and mark it erased
     head       path -> its latest version, its topics, and whether they may be announced; derived from the log
+    links      path -> path, both live
+    grants     agent -> a path, or all paths below one that ends in /
     words      FTS5 over the terms of each live memory's latest version; rowid = versions.id
 
 `words` keeps no text: it is fed with terms of `protocol.topics`, parted by spaces, so the index knows
@@ -67,6 +70,39 @@ MIGRATIONS: tuple[str, ...] = (
     -- Merging later, 8 segments at a time and not 4, makes a write a tenth cheaper.
     INSERT INTO words (words, rank) VALUES ('automerge', 8);
     CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
+    """,
+    """
+    ALTER TABLE versions ADD COLUMN expires_at REAL;
+    ALTER TABLE versions ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE head ADD COLUMN expires_at REAL;
+    -- NULL for what was written before this schema: it is not compared with later texts.
+    ALTER TABLE head ADD COLUMN sketch INTEGER;
+    CREATE INDEX head_by_expiry ON head (expires_at) WHERE expires_at IS NOT NULL;
+
+    DROP TRIGGER versions_are_never_changed;
+    CREATE TRIGGER versions_are_never_changed BEFORE UPDATE ON versions
+        WHEN NOT EXISTS (SELECT 1 FROM meta WHERE name = 'erasing')
+            OR (new.title, new.tags, new.metadata, new.length_chars, new.text, new.erased)
+                IS NOT ('', '', '', 0, '', 1)
+            OR (new.id, new.path, new.version, new.previous, new.created_at, new.written_at, new.forgotten)
+                IS NOT (old.id, old.path, old.version, old.previous, old.created_at, old.written_at,
+                        old.forgotten)
+        BEGIN SELECT RAISE(ABORT, 'versions are append-only'); END;
+
+    CREATE TABLE links (
+        path TEXT NOT NULL,
+        target TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        weight REAL NOT NULL,
+        PRIMARY KEY (path, target, kind)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX links_by_target ON links (target, path, kind);
+
+    CREATE TABLE grants (
+        agent TEXT NOT NULL,
+        path TEXT NOT NULL,
+        PRIMARY KEY (agent, path)
+    ) STRICT, WITHOUT ROWID;
     """,
 )
 VERSION = len(MIGRATIONS)

@@ -6,7 +6,8 @@ terms from the rarest on, as long as their lists together stay below `MAX_SCANNE
 ones left over only within the best of what the rare ones found. A query of common words alone asks for the
 memories that hold the two rarest of them together.
 
-Where only some visibilities are asked for, no other memory is found; but how common a word is, and with it
+Where only some visibilities (or granted paths, see `node.memory.access`) are asked for, no other memory is
+found; but how common a word is, and with it
 scores and order, is counted over all memories.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Sequence
 import apsw
 import msgspec
 
+from node.memory import access
 from node.memory.records import Hit
 from node.memory.topic_index import decode, token
 from protocol.topics import terms
@@ -31,7 +33,7 @@ each thousand costs about 0.1 ms."""
 RESCORED = 64  # Of the best by rare terms, so many are looked at again for the common ones.
 EXCERPT_CHARS = 200
 
-_WEIGHTS = "3.0, 1.0, 1.5"  # title, text, topics
+_WEIGHTS = "2.0, 1.0, 0.5"  # title, text, topics
 _COUNTS_KEPT = 8_192
 _FIND = f"""
     SELECT v.id, v.path, v.version, v.title, v.text, v.importance, v.written_at, h.topics, -best.score
@@ -39,10 +41,30 @@ _FIND = f"""
           WHERE words MATCH ? ORDER BY score, words.rowid LIMIT ?) best
     JOIN versions v ON v.id = best.id JOIN head h ON h.path = v.path
     ORDER BY best.score, best.id"""
+_VISIBLE = f"JOIN versions seen ON seen.id = words.rowid AND {access.condition('seen', '?1')}"
 _FIND_ALL = _FIND.format(join="")
-_FIND_VISIBLE = _FIND.format(
-    join="JOIN versions seen ON seen.id = words.rowid AND seen.visibility IN (SELECT value FROM json_each(?))"
-)
+_FIND_VISIBLE = _FIND.format(join=_VISIBLE)
+_SCORE = f"""
+    SELECT v.id, -best.score, v.length_chars
+    FROM (SELECT words.rowid AS id, bm25(words, {_WEIGHTS}) AS score FROM words {{join}}
+          WHERE words MATCH ? ORDER BY score, words.rowid LIMIT ?) best
+    JOIN versions v ON v.id = best.id"""
+_SCORE_ALL = _SCORE.format(join="")
+_SCORE_VISIBLE = _SCORE.format(join=_VISIBLE)
+_FETCH = """
+    SELECT v.id, v.path, v.version, v.title, v.text, v.importance, v.written_at, h.topics, 0.0, v.visibility
+    FROM versions v JOIN head h ON h.path = v.path AND h.latest = v.id AND h.live
+    WHERE v.id IN (SELECT value FROM json_each(?)) ORDER BY v.id"""
+_BESIDE = f"""
+    (SELECT group_concat(id) FROM (
+        SELECT p.id FROM versions p JOIN head h ON h.path = p.path AND h.latest = p.id AND h.live
+        WHERE p.id {{near}} AND {access.condition("p", "?2")}
+        ORDER BY p.id {{way}} LIMIT 2))"""
+_NEIGHBOURS = f"""
+    SELECT at.value, {_BESIDE.format(near="< at.value AND p.id >= at.value - ?3", way="DESC")},
+        {_BESIDE.format(near="> at.value AND p.id <= at.value + ?3", way="ASC")}
+    FROM json_each(?1) at"""
+_NEAR = 64  # Versions looked through for a neighbour; beyond so many hidden ones there is none.
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -120,6 +142,53 @@ class Search:
                 del counts[term]
         return []
 
+    def score(
+        self,
+        connection: apsw.Connection,
+        wanted: Sequence[str],
+        *,
+        limit: int,
+        visibilities: Iterable[str] | None = None,
+    ) -> list[tuple[int, float, int]]:
+        """(id, score, length in characters) of the best `limit` by the rarer of these terms, no texts."""
+        size: int = connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
+        chosen = plan([(term, self._count(connection, term, size)) for term in map(token, wanted)])
+        if not chosen.scored or chosen.together:
+            return []
+        expression = _expression(chosen.scored, together=False)
+        if visibilities is None:
+            return list(connection.execute(_SCORE_ALL, (expression, limit)))
+        return list(connection.execute(_SCORE_VISIBLE, (_json(visibilities), expression, limit)))
+
+    def holders(self, connection: apsw.Connection, wanted: Sequence[str]) -> dict[str, int]:
+        """How many memories hold each of these terms, as of lately."""
+        size: int = connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
+        return {term: self._count(connection, token(term), size) for term in wanted}
+
+    def fetch(
+        self, connection: apsw.Connection, ids: Iterable[int], visibilities: Iterable[str] | None
+    ) -> list[Found]:
+        """Those of these versions that are the latest of a live memory, with score 0, by id."""
+        allowed = None if visibilities is None else frozenset(visibilities)
+        rows = connection.execute(_FETCH, (msgspec.json.encode(list(ids)).decode(),))
+        return [
+            Found(*row)
+            for *row, visibility in rows
+            if allowed is None or access.may_read(visibility, row[1], allowed)
+        ]
+
+    def neighbours(
+        self, connection: apsw.Connection, ids: Iterable[int], visibilities: Iterable[str]
+    ) -> dict[int, tuple[list[int], list[int]]]:
+        """Up to two live versions of `visibilities` before and after each of these in the log, nearest first.
+
+        What lies between and may not be seen does not count, so it does not show.
+        """
+        values = (msgspec.json.encode(list(ids)).decode(), _json(visibilities), _NEAR)
+        return {
+            at: (_ids(before), _ids(after)) for at, before, after in connection.execute(_NEIGHBOURS, values)
+        }
+
     def _count(self, connection: apsw.Connection, term: str, size: int) -> int:
         """How many memories hold `term`; asked again after growth by an eighth, or by any if none did."""
         if _is_prefix(term):
@@ -173,14 +242,25 @@ def _match(
     *,
     together: bool,
 ) -> list[Found]:
-    quoted = [f'"{term}"*' if _is_prefix(term) else f'"{term}"' for term in scored]
-    expression = (" AND " if together else " OR ").join(quoted)
+    expression = _expression(scored, together=together)
     if visibilities is None:
         rows = connection.execute(_FIND_ALL, (expression, limit))
     else:
-        allowed = msgspec.json.encode(sorted(visibilities)).decode()
-        rows = connection.execute(_FIND_VISIBLE, (allowed, expression, limit))
+        rows = connection.execute(_FIND_VISIBLE, (_json(visibilities), expression, limit))
     return [Found(*row) for row in rows]
+
+
+def _expression(scored: Sequence[str], *, together: bool) -> str:
+    quoted = [f'"{term}"*' if _is_prefix(term) else f'"{term}"' for term in scored]
+    return (" AND " if together else " OR ").join(quoted)
+
+
+def _ids(joined: str | None) -> list[int]:
+    return [int(one) for one in joined.split(",")] if joined else []
+
+
+def _json(values: Iterable[str]) -> str:
+    return msgspec.json.encode(sorted(values)).decode()
 
 
 def _add_common(found: list[Found], common: Sequence[str], counts: dict[str, int], size: int) -> list[Found]:

@@ -4,7 +4,8 @@ Invariants:
  1. A write that returned is committed: a SIGKILL does not undo it (`normal`), nor a loss of power (`full`).
  2. Versions are only ever appended; a path's version numbers are 1, 2, 3 ... over all its lives.
  3. A read in any thread that begins after a write returned sees it.
- 4. What is private is never among the announced topics, nor in a result restricted to other visibilities.
+ 4. A memory is in no answer from the moment it expires: whoever asks first buries it.
+ 5. What is private is never among the announced topics, nor in a result restricted to other visibilities.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any
 
 import apsw
-import msgspec
 
 from node.memory import database, schema, search
 from node.memory.cache import Cache
 from node.memory.commit import GroupCommit
 from node.memory.database import Durability, Readers
+from node.memory.listing import Listing, TopicCount
 from node.memory.lock import OwnerLock
+from node.memory.log import Changes, Difference, Log
+from node.memory.prepared import Prepared, prepare
+from node.memory.quota import Quota
 from node.memory.records import (
     MAX_PAGE,
     Draft,
@@ -34,36 +38,21 @@ from node.memory.records import (
     Version,
     check_count,
     check_draft,
+    check_expiry,
     check_path,
-    check_prefix,
     check_query,
 )
+from node.memory.relations import Relations
+from node.memory.rows import COLUMNS, memory_of
 from node.memory.search import Found, Search
-from node.memory.writer import Prepared, Writer, prepare
-from protocol.errors import InvalidInput, NotFound
+from node.memory.writer import Writer
+from protocol.errors import InvalidInput, NotFound, StorageFailure
 from protocol.names import AgentName
 from protocol.topics import query_terms
 
-_COLUMNS = """v.path, v.version, v.title, v.text, v.tags, v.importance, v.visibility, v.created_at,
-    v.written_at, v.metadata"""
-_READ = f"SELECT {_COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
-_LOG = """
-    WITH RECURSIVE log (id) AS (
-        SELECT latest FROM head WHERE path = ?
-        UNION ALL SELECT v.previous FROM log JOIN versions v ON v.id = log.id WHERE v.previous IS NOT NULL)"""
-_READ_VERSION = f"""{_LOG}
-    SELECT {_COLUMNS} FROM log JOIN versions v ON v.id = log.id WHERE v.version = ? AND NOT v.forgotten"""
-_HISTORY = f"""{_LOG}
-    SELECT v.path, v.version, v.written_at, v.title, v.length_chars, v.forgotten
-    FROM log JOIN versions v ON v.id = log.id"""
-_BROWSE = """
-    SELECT v.path, v.version, v.title, v.tags, v.written_at, v.length_chars
-    FROM head h JOIN versions v ON v.id = h.latest
-    WHERE h.path >= ? AND h.path > ? AND h.path < ? AND h.live ORDER BY h.path LIMIT ?"""
-_PAST_EVERY_PATH = "\U0010ffff"
-
-_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_metadata = msgspec.json.Decoder(dict[str, object]).decode
+_READ = f"SELECT {COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
+NO_QUOTA = Quota()
+_SWEPT_AT_ONCE = 500  # Memories buried in one transaction; more would keep writers waiting.
 
 
 class Store:
@@ -78,6 +67,7 @@ class Store:
         connection: apsw.Connection,
         cache_entries: int,
         clock: Callable[[], float],
+        quota: Quota,
     ) -> None:
         """Use `Store.open`."""
         self.path, self.agent = path, agent
@@ -85,9 +75,13 @@ class Store:
         self._cache = Cache(cache_entries)
         self._entries = self._cache.entries
         self._readers = Readers(path)
-        self._writer = Writer(connection, path, agent, self._cache, clock)
+        self._writer = Writer(connection, path, agent, self._cache, clock, quota)
         self._commits = GroupCommit(self._writer)
         self._search = Search()
+        self._log = Log(self._readers, agent)
+        self._listing = Listing(self._readers)
+        self._relations = Relations(connection, self._commits, self._readers, clock)
+        self._clock = clock
         self.instance = int(connection.execute("SELECT value FROM meta WHERE name = 'instance'").get)
 
     @classmethod
@@ -99,6 +93,7 @@ class Store:
         durability: Durability = "normal",
         cache_entries: int = 1024,
         clock: Callable[[], float] = time.time,
+        quota: Quota = NO_QUOTA,
     ) -> Store:
         """Open `agent`'s memory at `path`, or make it. `cache_entries` = 0 keeps nothing in the process.
 
@@ -115,7 +110,13 @@ class Store:
             schema.prepare(connection, path, agent)
             database.tune_writer(connection, durability)
             return cls(
-                path, agent, lock=lock, connection=connection, cache_entries=cache_entries, clock=clock
+                path,
+                agent,
+                lock=lock,
+                connection=connection,
+                cache_entries=cache_entries,
+                clock=clock,
+                quota=quota,
             )
         except BaseException as error:
             if connection is not None:
@@ -127,28 +128,56 @@ class Store:
 
     def remember(self, draft: Draft) -> Receipt:
         """Commit one memory. The same content at the same path makes no new version."""
-        return self._commits.run(partial(self._writer.write, prepare(check_draft(draft))))
+        prepared = prepare(self._checked(draft))
+        return self._commits.run(lambda: self._writer.write_many((prepared,)))[0]
 
     def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """Commit all of them in one transaction, or none: a bad one is named as drafts[i]."""
         prepared: list[Prepared] = []
         for at, draft in enumerate(drafts):
             try:
-                prepared.append(prepare(check_draft(draft)))
+                prepared.append(prepare(self._checked(draft)))
             except InvalidInput as error:
                 raise InvalidInput(f"drafts[{at}].{error.field}", error.problem, error.fix) from None
         if not prepared:
             return []
-        return self._commits.run(lambda: [self._writer.write(item) for item in prepared])
+        return self._commits.run(lambda: self._writer.write_many(prepared))
 
     def forget(self, path: str) -> Receipt:
         """Append a tombstone. The versions before stay readable by number. Raises NotFound."""
         return self._commits.run(partial(self._writer.forget, check_path(path)))
 
-    def read(self, path: str, version: int | None = None) -> Memory:
-        """The latest version at `path`, or the one with that number. Raises NotFound."""
-        if version is None:
+    def erase(self, path: str) -> Receipt:
+        """Remove what all versions at `path` say, from the files too; see `node.memory.erase`.
+
+        Raises NotFound, or StorageFailure where the files could not be rewritten yet.
+        """
+        receipt = self._commits.run(partial(self._writer.erase, check_path(path)))
+        if self._writer.unfinished:
+            raise StorageFailure(
+                f"{path}: erased, but free parts of the file may still hold it ({self._writer.unfinished}); "
+                "it will be tried again"
+            )
+        return receipt
+
+    def finish_erasing(self) -> None:
+        """Rewrite the files where an erasure could not."""
+        if self._writer.unfinished:
+            self._commits.run(self._writer.erase_again)
+
+    def sweep(self) -> int:
+        """Bury what has expired; how many there were."""
+        buried = 0
+        while self._clock() >= self._writer.next_expiry:
+            buried += self._commits.run(partial(self._writer.bury_expired, _SWEPT_AT_ONCE))
+        return buried
+
+    def read(self, path: str, version: int | None = None, *, at: float | None = None) -> Memory:
+        """The latest version at `path`, the one of that number, or the one of that time. Or NotFound."""
+        if version is None and at is None:
             entries = self._entries
+            if self._writer.next_expiry != inf:
+                self.sweep()
             try:
                 memory = entries[path]
                 entries.move_to_end(path)
@@ -156,34 +185,47 @@ class Store:
                 return self._read_latest(path)
             self._cache.hits += 1
             return memory
-        return self._read_version(check_path(path), check_count("version", version))
+        if version is None:
+            assert at is not None
+            return self._log.read_at(path, at)
+        if at is not None:
+            raise InvalidInput("at", "stands beside a version", "give one of the two")
+        return self._log.read_version(path, version)
 
     def history(self, path: str) -> list[Version]:
         """All versions at `path`, latest first, tombstones too. Raises NotFound where there never was one."""
-        rows = self._rows(_HISTORY, (check_path(path),))
-        if not rows:
-            raise NotFound(f"{path}: nothing was ever remembered there")
-        return [
-            Version(path=at, version=n, written_at=when, title=title, length_chars=size, forgotten=bool(gone))
-            for at, n, when, title, size, gone in rows
-        ]
+        self.sweep()
+        return self._log.history(path)
+
+    def diff(self, path: str, since: int = 0) -> Difference:
+        """How the text at `path` differs from its version `since`; whole for 0. Raises NotFound."""
+        return self._log.difference(self.read(path), since)
+
+    def changes(self, cursor: int = 0, limit: int = 100, *, since: float = 0.0) -> Changes:
+        """Versions in the order they were written, tombstones too, behind `cursor` and from `since` on."""
+        self.sweep()
+        return self._log.changes(cursor, limit, since)
 
     def browse(self, prefix: str = "/", limit: int = 50, after: str = "") -> list[Summary]:
         """Live memories whose path begins with `prefix`, by path, from the first one past `after`."""
-        check_prefix(prefix)
-        check_count("limit", limit, MAX_PAGE)
-        rows = self._rows(_BROWSE, (prefix, after, prefix + _PAST_EVERY_PATH, limit))
-        return [
-            Summary(
-                path=path,
-                version=version,
-                title=title,
-                tags=_decode_tags(tags) if tags else (),
-                updated_at=updated_at,
-                length_chars=chars,
-            )
-            for path, version, title, tags, updated_at, chars in rows
-        ]
+        self.sweep()
+        return self._listing.browse(prefix, limit, after)
+
+    def timeline(self, prefix: str = "/", limit: int = 50, before: int | None = None) -> list[Summary]:
+        """Live memories below `prefix`, the latest written first, from the first before that place."""
+        self.sweep()
+        return self._listing.timeline(prefix, limit, before)
+
+    def topics(self, prefix: str = "/", limit: int = 50) -> list[TopicCount]:
+        """What most live memories below `prefix` are about, private ones too."""
+        self.sweep()
+        return self._listing.topics(prefix, limit)
+
+    @property
+    def relations(self) -> Relations:
+        """Links between memories, and grants to other agents."""
+        self.sweep()
+        return self._relations
 
     def search(
         self, query: str, limit: int = 10, *, visibilities: Collection[str] | None = None
@@ -200,13 +242,49 @@ class Store:
         self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None
     ) -> list[Found]:
         """As `search`, by terms from `query_terms`, with whole texts: the candidates of recall."""
+        self.sweep()
         try:
             return self._search.find(self._readers.get(), wanted, limit=limit, visibilities=visibilities)
         except apsw.Error as error:
             raise database.translate(error, self.path) from error
 
+    def score(
+        self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None
+    ) -> list[tuple[int, float, int]]:
+        """As `find`, by the rarer of the terms, and only (id, score, length in characters)."""
+        self.sweep()
+        try:
+            return self._search.score(self._readers.get(), wanted, limit=limit, visibilities=visibilities)
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+
+    def holders(self, wanted: Sequence[str]) -> dict[str, int]:
+        """How many memories hold each of these terms, as of lately."""
+        try:
+            return self._search.holders(self._readers.get(), wanted)
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+
+    def fetch(self, ids: Sequence[int], *, visibilities: Collection[str] | None = None) -> list[Found]:
+        """Those of these versions that are the latest of a live memory, with whole texts and score 0."""
+        self.sweep()
+        try:
+            return self._search.fetch(self._readers.get(), ids, visibilities)
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+
+    def neighbours(
+        self, ids: Sequence[int], *, visibilities: Collection[str]
+    ) -> dict[int, tuple[list[int], list[int]]]:
+        """Up to two live ones of `visibilities` before and after each version in the log, nearest first."""
+        try:
+            return self._search.neighbours(self._readers.get(), ids, visibilities)
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+
     def announced_topics(self) -> list[tuple[str, int, float]]:
         """(topic, number of listed and mesh memories that carry it, its mean weight there), by topic."""
+        self.sweep()
         listing = self._writer.announced_topics()
         if listing is None:
             self._commits.run(self._writer.start_counting)
@@ -228,6 +306,7 @@ class Store:
 
     def count(self) -> int:
         """How many memories are live."""
+        self.sweep()
         memories = self._writer.memories()
         if memories is None:
             self._commits.run(self._writer.start_counting)
@@ -271,35 +350,10 @@ class Store:
             raise
         if row is None:
             raise NotFound(f"{check_path(path)}: nothing is remembered there")
-        memory = self._memory(row)
+        memory = memory_of(self.agent, row)
         cache.misses += 1
         cache.fill(memory, stamp)
         return memory
 
-    def _read_version(self, path: str, version: int) -> Memory:
-        rows = self._rows(_READ_VERSION, (path, version))
-        if not rows:
-            raise NotFound(f"{path}: has no version {version} that can be read")
-        return self._memory(rows[0])
-
-    def _memory(self, row: tuple[Any, ...]) -> Memory:
-        path, version, title, text, tags, importance, visibility, created_at, updated_at, metadata = row
-        return Memory(
-            agent=self.agent,
-            path=path,
-            version=version,
-            title=title,
-            text=text,
-            tags=_decode_tags(tags) if tags else (),
-            importance=importance,
-            visibility=visibility,
-            created_at=created_at,
-            updated_at=updated_at,
-            metadata=_decode_metadata(metadata) if metadata else {},
-        )
-
-    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return list(self._readers.get().execute(statement, values))
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
+    def _checked(self, draft: Draft) -> Draft:
+        return check_expiry(check_draft(draft), self._clock())

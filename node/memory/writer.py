@@ -9,47 +9,41 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
 import msgspec
 
-from node.memory import database, topic_index
+from node.memory import database, erase, topic_index
 from node.memory.cache import Cache
-from node.memory.records import Draft, Memory, Receipt, Visibility, encode_metadata
+from node.memory.prepared import Prepared
+from node.memory.quota import Quota
+from node.memory.records import Memory, Receipt, Visibility
+from node.memory.similar import Similar
 from protocol.errors import MeshError, NotFound
 from protocol.names import AgentName
-from protocol.topics import analyse
 
 _HEAD = """
     SELECT v.id, v.version, v.created_at, h.live, h.announced, h.topics, v.visibility, v.importance,
-           v.title, v.tags, v.metadata, v.text
+           v.title, v.tags, v.metadata, v.text, h.expires_at
     FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ?"""
 _INSERT_VERSION = """
     INSERT INTO versions (id, path, version, previous, created_at, written_at, forgotten, visibility,
-                          importance, title, tags, metadata, length_chars, text)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_HEAD = "INSERT INTO head (latest, live, announced, topics, path) VALUES (?, ?, ?, ?, ?)"
-_UPDATE_HEAD = "UPDATE head SET latest = ?, live = ?, announced = ?, topics = ? WHERE path = ?"
+                          importance, title, tags, metadata, length_chars, text, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_HEAD = """
+    INSERT INTO head (latest, live, announced, topics, expires_at, sketch, path)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_HEAD = """
+    UPDATE head SET latest = ?, live = ?, announced = ?, topics = ?, expires_at = ?, sketch = ?
+    WHERE path = ?"""
+_DUE = "SELECT path FROM head WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
+_NEXT_EXPIRY = "SELECT min(expires_at) FROM head WHERE expires_at IS NOT NULL"
 _INSERT_WORDS = "INSERT INTO words (rowid, title, text, topics) VALUES (?, ?, ?, ?)"
 _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
-
-
-INDEXED_PERCENT = 80
-"""Topics from this weight on stand in the column `topics`: tags, titles, names of several words. The lighter
-ones are words of the text, where the same look-up finds them; to index them twice costs a write 25 us."""
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """A checked draft with all that can be worked out before it is this writer's turn."""
-
-    draft: Draft
-    tags: str
-    metadata: str
-    words: tuple[str, str, str]
-    topics: str
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -67,22 +61,7 @@ class _Head(msgspec.Struct, frozen=True):
     tags: str
     metadata: str
     text: str
-
-
-def prepare(draft: Draft) -> Prepared:
-    """The parts of the row and of the index row; the draft must have passed `check_draft`."""
-    found = analyse(draft.text, title=draft.title, tags=draft.tags)
-    return Prepared(
-        draft,
-        msgspec.json.encode(draft.tags).decode() if draft.tags else "",
-        encode_metadata(draft.metadata) if draft.metadata else "",
-        (
-            " ".join(found.title),
-            " ".join(found.text),
-            " ".join([topic_index.token(term) for term, weight in found.topics if weight >= INDEXED_PERCENT]),
-        ),
-        topic_index.encode(found.topics),
-    )
+    expires_at: float | None
 
 
 class Writer:
@@ -95,15 +74,22 @@ class Writer:
         agent: AgentName,
         cache: Cache,
         clock: Callable[[], float],
+        quota: Quota,
     ) -> None:
         self._connection, self._path, self._agent = connection, path, agent
-        self._cache, self._clock = cache, clock
+        self._cache, self._clock, self._quota = cache, clock, quota
         self._counts: topic_index.TopicCounts | None = None
         self._memories: int | None = None
         self._lock = threading.Lock()  # Guards _counts and _memories against their readers.
         self.topics_revision = 0
         self.last_id = 0
+        self.next_expiry = math.inf  # For any thread: before then nothing expires.
+        self._similar = Similar(connection)
+        self.unfinished = ""  # Why what was erased may still stand in the files.
         self._forget_group()
+        self._find_next_expiry()
+        if erase.is_unfinished(connection):
+            erase.rewrite_files(connection)
 
     def _forget_group(self) -> None:
         last_id: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
@@ -113,6 +99,13 @@ class Writer:
         self._fresh: dict[str, Memory | None] = {}
         self._announced: list[tuple[str, str]] = []  # What was announced, what is now.
         self._grown = 0
+        self._expires_first = math.inf
+        self._buried = False
+        self._erased = False
+
+    def _find_next_expiry(self) -> None:
+        found: float | None = self._connection.execute(_NEXT_EXPIRY).get
+        self.next_expiry = math.inf if found is None else found
 
     # The transaction of GroupCommit.
 
@@ -134,14 +127,32 @@ class Writer:
                 cache.put(memory)
         if self._grown or self._announced:
             self._count_group()
+        if self._buried:
+            self._find_next_expiry()
+        elif self._expires_first < self.next_expiry:
+            self.next_expiry = self._expires_first
+        self._buried, self._expires_first = False, math.inf
+        erased, self._erased = self._erased, False
         self._born.clear()
         self._gone.clear()
         self._fresh.clear()
+        if erased:
+            self._rewrite_files()
+
+    def _rewrite_files(self) -> None:
+        # The group is committed: a failure here is told to those who erase, not to all of the group.
+        try:
+            erase.rewrite_files(self._connection)
+            self.unfinished = ""
+        except apsw.Error as error:
+            self.unfinished = str(error)
 
     def roll_back(self) -> None:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            with self._lock:  # Counted in this group, they would hold what is not there.
+                self._counts = self._memories = None
             self._forget_group()
         except apsw.Error:
             # The disk is gone: nothing was written, and the next group will be told the same.
@@ -164,14 +175,41 @@ class Writer:
 
     # Jobs.
 
-    def write(self, item: Prepared) -> Receipt:
-        """The next version at the draft's path, or none where it says the same as the latest."""
+    def write_many(self, items: Sequence[Prepared]) -> list[Receipt]:
+        """All of them, in order; QuotaExceeded, and nothing written, where they would pass a quota."""
+        if self._quota.is_set:
+            self._check_room(items)
+        return [self._write(item) for item in items]
+
+    def _check_room(self, items: Sequence[Prepared]) -> None:
+        if self._quota.max_file_bytes:
+            pages, free = self._connection.pragma("page_count"), self._connection.pragma("freelist_count")
+            used = (pages - free) * self._connection.pragma("page_size")
+            self._quota.check_file_bytes(used + sum(len(item.draft.text) for item in items))
+        if self._quota.max_memories:
+            if self._memories is None:
+                self.start_counting()
+            made = sum(item.draft.path is None for item in items)
+            paths = {item.draft.path for item in items if item.draft.path is not None}
+            fresh = sum((head := self._head(path)) is None or not head.live for path in paths)
+            self._quota.check_memories((self._memories or 0) + self._grown, made + fresh)
+
+    def _write(self, item: Prepared) -> Receipt:
+        """The next version at the draft's path, or none where it says the same as what is there.
+
+        A draft without a path that says the same as any memory is that memory.
+        """
         draft = item.draft
         path = draft.path
+        likeness = self._similar.find(item, self._clock())
         if path is None:
+            for known in likeness.equal:
+                head = self._head(known)
+                if head is not None and _says_the_same(head, item):
+                    return Receipt(path=known, version=head.version, stored=False)
             path, head = self._free_path(), None
         else:
-            head = self._head(path)
+            head = self._current(path)
         if head is not None and head.live and _says_the_same(head, item):
             return Receipt(path=path, version=head.version, stored=False)
         now = self._clock()
@@ -189,17 +227,41 @@ class Writer:
             created_at=created_at,
             updated_at=now,
             metadata=msgspec.json.decode(item.metadata) if item.metadata else {},
+            expires_at=draft.expires_at,
         )
-        return Receipt(path=path, version=version, stored=True)
+        similar = tuple(other for other in likeness.similar if other != path) if likeness.similar else ()
+        return Receipt(path=path, version=version, stored=True, similar=similar)
 
     def forget(self, path: str) -> Receipt:
         """A tombstone as the next version. Raises NotFound where nothing is remembered."""
         head = self._head(path)
-        if head is None or not head.live:
+        if head is None or not head.live or self._expired(head):
             raise NotFound(f"{path}: nothing is remembered there")
-        version = self._append(path, head, None, head.created_at, self._clock())
-        self._fresh[path] = None
+        return Receipt(path=path, version=self._bury(path, head), stored=True)
+
+    def erase(self, path: str) -> Receipt:
+        """Remove what all versions at `path` say; a tombstone logs it. NotFound where there never was one."""
+        head = self._head(path)
+        if head is None:
+            raise NotFound(f"{path}: nothing was ever remembered there")
+        version = self._bury(path, head)
+        erase.empty(self._connection, path)
+        self._erased = True
         return Receipt(path=path, version=version, stored=True)
+
+    def erase_again(self) -> None:
+        """Try once more to rewrite the files, after this group's commit."""
+        self._erased = True
+
+    def bury_expired(self, most: int) -> int:
+        """Tombstones for at most `most` memories whose time has come; how many there were."""
+        due = [path for (path,) in self._connection.execute(_DUE, (self._clock(), most))]
+        for path in due:
+            head = self._head(path)
+            assert head is not None
+            self._bury(path, head)
+        self._buried = True
+        return len(due)
 
     def raise_incarnation(self, above: int) -> int:
         """A number higher than `above` and than every one before, kept across restarts."""
@@ -231,6 +293,23 @@ class Writer:
         """How many are live, or None before `start_counting`."""
         return self._memories
 
+    def _current(self, path: str) -> _Head | None:
+        """The latest version at a path, where one that expired has been buried."""
+        head = self._head(path)
+        if head is not None and self._expired(head):
+            self._bury(path, head)
+            head = self._head(path)
+        return head
+
+    def _expired(self, head: _Head) -> bool:
+        return head.expires_at is not None and head.expires_at <= self._clock()
+
+    def _bury(self, path: str, head: _Head) -> int:
+        version = self._append(path, head, None, head.created_at, self._clock())
+        self._connection.execute("DELETE FROM links WHERE path = ?1 OR target = ?1", (path,))
+        self._fresh[path] = None
+        return version
+
     def _append(
         self, path: str, head: _Head | None, item: Prepared | None, created_at: float, now: float
     ) -> int:
@@ -238,9 +317,12 @@ class Writer:
         self.last_id += 1
         new = self.last_id
         previous = None if head is None else head.id
+        expires_at: float | None = None
+        sketch: int | None
+        row: tuple[object, ...]
         if item is None:
-            row = (new, path, version, previous, created_at, now, 1, "private", 0.0, "", "", "", 0, "")
-            live, announced, topics = 0, 0, ""
+            row = (new, path, version, previous, created_at, now, 1, "private", 0.0, "", "", "", 0, "", None)
+            live, announced, topics, sketch = 0, 0, "", None
         else:
             draft = item.draft
             said = (
@@ -250,13 +332,21 @@ class Writer:
                 item.metadata,
                 len(draft.text),
                 draft.text,
+                draft.expires_at,
             )
             row = (new, path, version, previous, created_at, now, 0, draft.visibility, *said)
             live, announced, topics = 1, int(draft.visibility != "private"), item.topics
+            expires_at, sketch = draft.expires_at, item.sketch
+            self._similar.add(new, item.sketch)
+            if expires_at is not None and expires_at < self._expires_first:
+                self._expires_first = expires_at
             self._born[new] = item.words
         execute = self._connection.execute
         execute(_INSERT_VERSION, row)
-        execute(_INSERT_HEAD if head is None else _UPDATE_HEAD, (new, live, announced, topics, path))
+        execute(
+            _INSERT_HEAD if head is None else _UPDATE_HEAD,
+            (new, live, announced, topics, expires_at, sketch, path),
+        )
 
         was_live = head is not None and head.live
         if head is not None and was_live and self._born.pop(head.id, None) is None:
@@ -290,4 +380,5 @@ def _says_the_same(head: _Head, item: Prepared) -> bool:
         and head.visibility == draft.visibility
         and head.importance == draft.importance
         and head.metadata == item.metadata
+        and head.expires_at == draft.expires_at
     )

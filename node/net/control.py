@@ -118,7 +118,7 @@ class ControlClient:
         self._lock = threading.Lock()
         self._number = 0
 
-    def call(self, kind: type[T], method: str, *, answer_s: float = _ANSWER_S, **arguments: Any) -> T:
+    def call(self, kind: type[T], method: str, /, *, answer_s: float = _ANSWER_S, **arguments: Any) -> T:
         """Run a command in the node; its value as `kind`. Raises what the node raised.
 
         `PeerSilent`: no answer in time, or the node ended; it may have been done. `NodeClosed`: it was not.

@@ -153,16 +153,15 @@ class Endpoint:
                 return None
             return Route(member.record.router)
 
-    def living(self, role: Role) -> dict[AgentName, Route]:
-        """Addresses of the living members of this role besides ourselves; alive ones before suspects."""
+    def librarians(self) -> list[tuple[AgentName, Route]]:
+        """The living librarians and where to ask them, by name."""
         with self.driver.lock:
-            members = [
-                member
-                for member in self.driver.peer.engine.members.living()
-                if member.record is not None and member.record.role == role and member.agent != self.agent
-            ]
-            members.sort(key=lambda member: (member.status == "suspect", member.agent))
-            return {member.agent: Route(member.record.router) for member in members if member.record}
+            return sorted(self.driver.peer.engine.librarians.items())
+
+    def agents(self) -> int:
+        """How many living agents we hold a record of, ourselves included if we are one."""
+        with self.driver.lock:
+            return len(self.driver.peer.engine.directory)
 
     def close(self) -> None:
         """Say goodbye, finish the commands that run, free the name. May be called twice."""

@@ -14,7 +14,7 @@ import msgspec
 from node.memory.search import Found
 from protocol.topics import terms
 
-TOPIC_SHARE = 0.15  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
+TOPIC_SHARE = 0.03  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
 IMPORTANCE_SHARE = 0.10  # Between importance 0 and 1. Small: it decides between equals, never over words.
 RECENCY_SHARE = 0.03
 RECENCY_HALF_LIFE_S = 30 * 86_400.0

@@ -66,7 +66,7 @@ def recall(
     """
     check_count("budget_tokens", budget_tokens)
     wanted = query_terms(check_query(query))
-    gathered = gather(store, wanted, visibilities)
+    gathered = gather(store, wanted, budget_tokens, visibilities)
     candidates = fuse(gathered.found, wanted, agent=store.agent)
     return _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
 

@@ -82,6 +82,16 @@ def test_more_memories_and_more_weight_part_agents_that_match_the_same() -> None
     assert names(catalogue.lookup(["release"], 1, 0.0)) == [DAVE]
 
 
+def test_strength_in_a_term_looked_up_last_is_not_passed_over_for_a_little_rarity() -> None:
+    catalogue = Catalogue()
+    for number in range(11):
+        catalogue.replace(AgentName(f"strong-{number}"), [topic("release", 1000, 1.0)], 0.0)
+    for number in range(10):
+        catalogue.replace(AgentName(f"weak-{number}"), [topic("kestrel", 1, 0.0)], 0.0)
+
+    assert names(catalogue.lookup(["release", "kestrel"], 1, 0.0)) == ["strong-0"]
+
+
 def test_equals_are_named_in_the_order_of_their_names() -> None:
     catalogue = Catalogue()
     for agent in (CAROL, ALICE, DAVE, BOB):

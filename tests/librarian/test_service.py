@@ -58,6 +58,7 @@ def test_without_a_librarian_gossip_answers_and_says_that_it_does(mesh: SmallMes
     alice, _ = mesh.node("alice"), mesh.node("bob", "garden")
     librarian = mesh.librarian()
     wait_for(lambda: alice.who_knows("garden").source == "librarian")
+    wait_for(lambda: alice.who_knows("garden", via="gossip").leads)
 
     librarian.close()
     wait_for(lambda: not alice.status().librarians)
@@ -75,6 +76,7 @@ def test_a_librarian_that_never_answers_costs_a_moment_and_gossip_answers_with_a
     alice, _ = mesh.node("alice"), mesh.node("bob", "garden")
     librarian = mesh.librarian()
     wait_for(lambda: alice.who_knows("garden").source == "librarian")
+    wait_for(lambda: alice.who_knows("garden", via="gossip").leads)
     librarian._endpoint.driver.peer.hooks.on_request = lambda *_: None
 
     found = alice.who_knows("garden")
@@ -129,6 +131,7 @@ def test_an_agent_that_leaves_is_dropped_with_all_its_topics(mesh: SmallMesh) ->
     status = librarian.status()
     assert status.members == {"alive": 2, "left": 1}
     assert (list(librarian.catalogue), status.agents) == ([alice.agent], 1)
+    assert list(librarian._receivers) == [alice.agent]
     librarian.catalogue.check()
 
 
@@ -174,7 +177,7 @@ def test_a_librarian_refuses_to_recall(mesh: SmallMesh) -> None:
     wait_for(lambda: alice.status().librarians)
 
     outcome = alice._endpoint.driver.ask(
-        alice._endpoint.living("librarian"), lambda number, _: RecallRequest(number, "x", 10), timeout_s=20
+        dict(alice._endpoint.librarians()), lambda number, _: RecallRequest(number, "x", 10), timeout_s=20
     ).wait()
 
     (refusal,) = outcome.replies.values()

@@ -17,6 +17,7 @@ from node.net import control, zeromq
 from node.net.control import ControlClient
 from node.net.endpoint import Endpoint
 from node.net.register import Register
+from node.net.zeromq import ControlConnection
 from protocol.errors import (
     BY_CODE,
     InvalidInput,
@@ -288,9 +289,32 @@ def test_a_client_finds_the_node_that_was_started_again(make_config: MakeConfig)
     with commanded(make_config, {"one": lambda: 1}) as (endpoint, client):
         assert client.call(int, "one") == 1
         endpoint.close()
+        assert client._connection._events.poll(20_000), "the end is noticed"
 
         with running("a", make_config(), commands={"one": lambda: 11}):
             assert client.call(int, "one") == 11
+
+
+def test_a_reply_sent_right_before_the_end_is_read(short_folder: Path) -> None:
+    def answer_and_end(path: str, bound: threading.Event) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        router = context.socket(zmq.ROUTER)
+        router.bind(f"ipc://{path}")
+        bound.set()
+        router.send_multipart(router.recv_multipart())
+        context.destroy(linger=5000)
+
+    for number in range(100):
+        path, bound = str(short_folder / f"{number}.sock"), threading.Event()
+        server = threading.Thread(target=answer_and_end, args=(path, bound))
+        server.start()
+        assert bound.wait(20)
+        connection = ControlConnection(path)
+
+        assert connection.request(b"ping", timeout_s=20.0) == b"ping"
+
+        connection.close()
+        server.join(20)
 
 
 def test_a_closed_client_says_so(make_config: MakeConfig) -> None:
