@@ -23,8 +23,8 @@ SIMILAR = 0.8  # Jaccard similarity of their terms from which two texts are told
 _ENDS = [(number << 29) - (1 << 31) for number in range(1, 9)]  # Of the bins of 32-bit signed hashes.
 _PAST_EVERY_HASH = 1 << 31
 _EQUAL_BYTES = 5
-"""Fewer, of 8, are no candidate. At a similarity of 0.8 that loses 6 of 100; 4 would lose 1, and have half of all
-writes read a memory for nothing where many share their common words: a tenth of a write's time."""
+"""Fewer, of 8, are no candidate. At a similarity of 0.8 that loses 6 of 100; 4 would lose 1, and have half of
+all writes read a memory for nothing where many share their common words: a tenth of a write's time."""
 _LONGEST_CHAIN = 32  # Of one band, the latest; chains grow with the memories, by one for every 65,536.
 _BANDS = 4
 
