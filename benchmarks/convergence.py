@@ -8,8 +8,6 @@ frame from a plain ZeroMQ PUB to as many SUB sockets over tcp.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -20,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from benchmarks.start import IMPORTS, end
 from deploy.children import Children
 from node.client import NodeClient
@@ -173,27 +170,18 @@ def _row(what: str, samples: list[float], raw_limit: float, target: str) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--nodes", type=int, default=NODES, help="processes (20)")
-    parser.add_argument("--quick", action="store_true", help="one round")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
     options = parser.parse_args()
     rows = measure(options.nodes, 1 if options.quick else 5, 5 if options.quick else 10)
-
-    table = Table("", "median s", "worst s", "raw limit s", "ratio", "target s", "reached")
-    for row in rows:
-        table.add_row(
-            row["what"],
-            f"{row['median_s']:.3f}",
-            f"{row['worst_s']:.3f}",
-            f"{row['raw_limit_s']:.4f}",
-            f"{row['ratio']:.1f}",
-            f"{row['target_s']:.0f}",
-            "yes" if row["reached"] else "NO",
-        )
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    columns: Columns = {
+        "median s": lambda row: f"{row['median_s']:.3f}",
+        "worst s": lambda row: f"{row['worst_s']:.3f}",
+        "raw limit s": lambda row: f"{row['raw_limit_s']:.4f}",
+        "ratio": lambda row: f"{row['ratio']:.1f}",
+        "target s": lambda row: f"{row['target_s']:.0f}",
+    }
+    report(rows, columns, options.json)
 
 
 if __name__ == "__main__":

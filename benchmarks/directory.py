@@ -10,20 +10,16 @@ in turns; the figure of each is the median over its rounds of the mean time of a
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from protocol import bloom
 from protocol.digest import Announced, Digest
 from protocol.directory import Directory
@@ -119,26 +115,16 @@ def measure(agents: int, rounds: int, size: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     rounds, size = (3, 300) if options.quick else (7, 2_000)
     rows = [row for agents in AGENTS for row in measure(agents, rounds, size)]
-
-    table = Table("who knows", "us a call", "bare row AND", "ratio", "target", "reached")
-    for row in rows:
-        table.add_row(
-            row["what"].removeprefix("who knows, "),
-            f"{row['us']:,}",
-            f"{row['raw_limit_us']:,}",
-            f"{row['ratio']}",
-            "" if row["target_us"] is None else f"{row['target_us']:.0f}",
-            {None: "", True: "yes", False: "NO"}[row["reached"]],
-        )
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    columns: Columns = {
+        "us a call": lambda row: f"{row['us']:,}",
+        "bare row AND": lambda row: f"{row['raw_limit_us']:,}",
+        "ratio": lambda row: row["ratio"],
+        "target": lambda row: "" if row["target_us"] is None else f"{row['target_us']:.0f}",
+    }
+    report(rows, columns, options.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import subprocess
@@ -24,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from librarian import Librarian, LibrarianConfig
 from node import MemoryNode, NodeConfig
 from node.net.driver import now
@@ -225,9 +223,7 @@ def measure(rounds: int, size: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
+    parser = arguments(__doc__)
     parser.add_argument("--serve-echo", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve-librarian", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -239,22 +235,15 @@ def main() -> None:
         serve_librarian(name, Path(folder), int(agents))
         return
     rows = measure(2, 200) if options.quick else measure(5, 400)
-
-    table = Table("", "p50 us", "p99 us", "bare p50 us", "bare p99 us", "ratio", "target", "reached")
-    for row in rows:
-        table.add_row(
-            row["what"],
-            f"{row['p50_us']:,.0f}",
-            f"{row['p99_us']:,.0f}",
-            f"{row['raw_p50_us']:,.0f}",
-            f"{row['raw_p99_us']:,.0f}",
-            f"{row['ratio']:.2f}",
-            f"{row['target']:.0f}",
-            "yes" if row["reached"] else "NO",
-        )
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    columns: Columns = {
+        "p50 us": lambda row: f"{row['p50_us']:,.0f}",
+        "p99 us": lambda row: f"{row['p99_us']:,.0f}",
+        "bare p50 us": lambda row: f"{row['raw_p50_us']:,.0f}",
+        "bare p99 us": lambda row: f"{row['raw_p99_us']:,.0f}",
+        "ratio": lambda row: f"{row['ratio']:.2f}",
+        "target": lambda row: f"{row['target']:.0f}",
+    }
+    report(rows, columns, options.json)
 
 
 if __name__ == "__main__":

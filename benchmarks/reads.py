@@ -8,9 +8,7 @@ limits, measured in turns: a plain dict, and a prepared point read of plain apsw
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import random
 import statistics
 import tempfile
@@ -20,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from benchmarks.writes import texts
 from node.memory import Draft, Store
 from protocol.names import check_agent_name
@@ -87,25 +84,15 @@ def measure(rounds: int, size: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     rows = measure(*((3, 10_000) if options.quick else (7, 50_000)))
-
-    table = Table("", "per second", "raw limit", "ratio", "target", "reached")
-    for row in rows:
-        table.add_row(
-            row["what"],
-            f"{row['per_second']:,}",
-            f"{row['raw_limit']:,}",
-            f"{row['ratio']:.0%}",
-            f"{row['target']:,}",
-            "yes" if row["reached"] else "NO",
-        )
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    columns: Columns = {
+        "per second": lambda row: f"{row['per_second']:,}",
+        "raw limit": lambda row: f"{row['raw_limit']:,}",
+        "ratio": lambda row: f"{row['ratio']:.0%}",
+        "target": lambda row: f"{row['target']:,}",
+    }
+    report(rows, columns, options.json)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,16 @@ imports the packages a node is made of.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
-from typing import Any
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from node.client import NodeClient
 from node.config import NodeConfig
 
@@ -113,45 +108,34 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     found = measure(3 if options.quick else 11)
-    figures: list[dict[str, Any]] = [
-        {
-            "what": "start to first answer, s",
-            "figure": round(found["answered_s"], 3),
-            "raw_limit": round(found["imports_s"], 3),
-            "ratio": round(found["answered_s"] / found["imports_s"], 2),
-            "target": TARGET_S,
-            "reached": found["answered_s"] <= TARGET_S,
-        },
-        {
-            "what": "resident then, MiB",
-            "figure": round(found["held_mib"], 1),
-            "raw_limit": round(found["imports_mib"], 1),
-            "ratio": round(found["held_mib"] / found["imports_mib"], 2),
-            "target": TARGET_MIB,
-            "reached": found["held_mib"] <= TARGET_MIB,
-        },
-    ]
-    table = Table("", "figure", "imports alone", "ratio", "target", "reached")
-    for row in figures:
-        table.add_row(
-            *(str(row[name]) for name in ("what", "figure", "raw_limit", "ratio", "target", "reached"))
-        )
-    console = Console()
-    console.print(table)
-    console.print(
-        f"bare Python: {found['bare_s']:.3f} s, {found['bare_mib']:.1f} MiB; "
-        f"ready line after {found['ready_s']:.3f} s; "
-        f"a first recall loads the token counter: {found['recalled_s']:.3f} s, "
-        f"{found['after_recall_mib']:.1f} MiB",
-        soft_wrap=True,
+    names = (
+        ("to the first answer, s", "answered_s", "imports_s", TARGET_S),
+        ("resident then, MiB", "held_mib", "imports_mib", TARGET_MIB),
+        ("to the first recall, s", "recalled_s", "imports_s", None),
+        ("resident then, MiB", "after_recall_mib", "imports_mib", None),
     )
-    if options.json:
-        options.json.write_text(json.dumps([*figures, found], indent=2) + "\n")
+    rows = [
+        {
+            "what": what,
+            "figure": round(found[figure], 3),
+            "bare": round(found[limit.replace("imports", "bare")], 3),
+            "raw_limit": round(found[limit], 3),
+            "ratio": round(found[figure] / found[limit], 2),
+            "target": target,
+            "reached": None if target is None else found[figure] <= target,
+        }
+        for what, figure, limit, target in names
+    ]
+    columns: Columns = {
+        "figure": lambda row: row["figure"],
+        "bare Python": lambda row: row["bare"],
+        "imports alone": lambda row: row["raw_limit"],
+        "ratio": lambda row: row["ratio"],
+        "target": lambda row: row["target"] or "",
+    }
+    report(rows, columns, options.json)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ texts; the figure of each is the median of its rounds.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import random
 import re
 import statistics
@@ -21,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import Columns, arguments, report
 from node.memory import Draft, Store
 from node.memory.database import Durability
 from protocol.names import check_agent_name
@@ -103,27 +100,16 @@ def measure(durability: Durability, rounds: int, size: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there, too")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
     rounds, size = (3, 300) if options.quick else (7, 1_500)
     modes: tuple[Durability, ...] = ("normal", "full")
-    rows = [measure(durability, rounds, size) for durability in modes]
-
-    table = Table("", "per second", "plain apsw + FTS5", "ratio", "target", "reached")
-    for row in rows:
-        table.add_row(
-            row["what"],
-            f"{row['per_second']:,}",
-            f"{row['raw_limit']:,}",
-            f"{row['ratio']:.0%}",
-            f"{row['target']:.0%}",
-            "yes" if row["reached"] else "NO",
-        )
-    Console().print(table)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    columns: Columns = {
+        "per second": lambda row: f"{row['per_second']:,}",
+        "plain apsw + FTS5": lambda row: f"{row['raw_limit']:,}",
+        "ratio": lambda row: f"{row['ratio']:.0%}",
+        "target": lambda row: f"{row['target']:.0%}",
+    }
+    report([measure(durability, rounds, size) for durability in modes], columns, options.json)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class MemoryNode(LocalMemory):
                     *("remember", "read", "history", "forget", "browse", "search", "recall"),
                     *("erase", "diff", "changes", "timeline", "topics"),
                     *("link", "unlink", "links", "explore", "grant", "revoke", "grants"),
+                    *("check_memory", "backup"),
                     *("who_knows", "ask", "members", "status", "statistics"),
                 )
             }

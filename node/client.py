@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from node.config import NodeConfig
 from node.memory.access import Grant
+from node.memory.backup import Copy, Health
 from node.memory.listing import TopicCount
 from node.memory.log import Changes, Difference
 from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
 from node.memory.relations import Link, Step
+from node.memory.transfer import exported
 from node.net.control import ControlClient
 from node.net.endpoint import MemberInfo
 from node.net.register import Register
@@ -147,6 +150,19 @@ class NodeClient:
         return self._control.call(
             Recall, "recall", query=query, budget_tokens=budget_tokens, visibilities=chosen
         )
+
+    def check_memory(self) -> Health:
+        """See `MemoryNode.check_memory`."""
+        return self._control.call(Health, "check_memory", answer_s=_LONG_S)
+
+    def backup(self, target: str, *, force: bool = False) -> Copy:
+        """See `MemoryNode.backup`; the node writes the file."""
+        chosen = str(Path(target).expanduser().absolute())
+        return self._control.call(Copy, "backup", answer_s=_LONG_S, target=chosen, force=force)
+
+    def export(self) -> Iterator[bytes]:
+        """See `MemoryNode.export`; read from the file, while the node goes on."""
+        return exported(self.config.memory_file(self.agent))
 
     def statistics(self) -> Statistics:
         """See `MemoryNode.statistics`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,12 +12,14 @@ import msgspec
 from node.config import NodeConfig
 from node.housekeeper import Housekeeper
 from node.memory.access import Grant
+from node.memory.backup import Copy, Health
 from node.memory.listing import TopicCount
 from node.memory.log import Changes, Difference
 from node.memory.quota import Quota
 from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary, Version, Visibility
 from node.memory.relations import Link, Step
 from node.memory.store import Store
+from node.memory.transfer import Import, Imported, exported
 from node.recall.recall import Recall
 from node.recall.recall import recall as recall_from
 from protocol.errors import InvalidInput
@@ -172,6 +175,24 @@ class LocalMemory:
     ) -> Recall:
         """What we remember of `query`, in at most `budget_tokens` tokens of cl100k."""
         return recall_from(self._store, query, budget_tokens, visibilities=visibilities)
+
+    def check_memory(self) -> Health:
+        """Read every page of the file and compare what is derived from the log with the log."""
+        return self._store.check()
+
+    def backup(self, target: str, *, force: bool = False) -> Copy:
+        """Copy the memory, as it is at one moment, to a file that must not exist unless `force`."""
+        return self._store.backup(Path(target).expanduser().absolute(), force=force)
+
+    def export(self) -> Iterator[bytes]:
+        """The memory as lines of JSON, as of one moment; see `node.memory.transfer`."""
+        return exported(self.config.memory_file(self.agent))
+
+    def take_over(self, given: Import, name: str) -> Imported:
+        """Add what an export (see `transfer.parse`) holds and is not here yet, all or nothing."""
+        taken = self._store.take_over(given, name)
+        self._changed()
+        return taken
 
     def statistics(self) -> Statistics:
         """Sizes and cache counters of the memory."""

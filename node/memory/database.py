@@ -60,7 +60,7 @@ def open_writer(path: Path, durability: Durability) -> apsw.Connection:
         raise MemoryUnusable(f"{path}: {error.strerror or error}") from error
     if 0 < size < _SMALLEST_BYTES and not path.with_name(path.name + "-journal").exists():
         raise _no_database(path)
-    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+    connection = connect(path, apsw.SQLITE_OPEN_READWRITE)
     connection.pragma("cache_size", -WRITER_CACHE_KIB)
     connection.pragma("temp_store", "memory")
     return connection
@@ -73,7 +73,8 @@ def tune_writer(connection: apsw.Connection, durability: Durability) -> None:
     connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
 
 
-def _connect(path: Path, flags: int) -> apsw.Connection:
+def connect(path: Path, flags: int) -> apsw.Connection:
+    """A connection with the settings that all of them share."""
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(_BUSY_MS)
     # Otherwise a SQLite built with STAT4 prepares a join anew for every value bound: 15 us a read.
@@ -116,7 +117,7 @@ class Readers:
         with self._lock:
             if self._closed:
                 raise NodeClosed(f"{self._path}: the memory was closed")
-            connection = _connect(self._path, apsw.SQLITE_OPEN_READONLY)
+            connection = connect(self._path, apsw.SQLITE_OPEN_READONLY)
             connection.pragma("cache_size", -READER_CACHE_KIB)
             self._all.add(connection)
         self._mine.connection = connection

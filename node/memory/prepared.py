@@ -23,7 +23,7 @@ class Prepared(msgspec.Struct, frozen=True):
     words: tuple[str, str, str]
     topics: str
     terms: frozenset[str]
-    sketch: int
+    sketch: int | None
 
 
 def prepare(draft: Draft) -> Prepared:
@@ -43,3 +43,10 @@ def prepare(draft: Draft) -> Prepared:
         distinct,
         sketch_of(draft.text, distinct),
     )
+
+
+def bare(draft: Draft) -> Prepared:
+    """As `prepare`, for a version that is overwritten at once: nothing for an index."""
+    metadata = encode_metadata(draft.metadata) if draft.metadata else ""
+    tags = msgspec.json.encode(draft.tags).decode() if draft.tags else ""
+    return Prepared(draft, tags, metadata, ("", "", ""), "", frozenset(), None)

@@ -45,7 +45,7 @@ class Similar:
         if table is None or len(table) > 2 * self._loaded + 65_536:
             self._table = table = SketchTable(self._connection.execute(_SKETCHES))
             self._loaded = len(table)
-        candidates = table.like(item.sketch)
+        candidates = [] if item.sketch is None else table.like(item.sketch)
         if not candidates:
             return _UNLIKE
         equal: list[str] = []

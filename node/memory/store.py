@@ -18,10 +18,12 @@ from pathlib import Path
 
 import apsw
 
-from node.memory import database, schema, search
+from node.memory import backup, database, schema, search
+from node.memory.backup import Copy, Health
 from node.memory.cache import Cache
 from node.memory.commit import GroupCommit
 from node.memory.database import Durability, Readers
+from node.memory.importer import plan, write_relations
 from node.memory.listing import Listing, TopicCount
 from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
@@ -45,6 +47,7 @@ from node.memory.records import (
 from node.memory.relations import Relations
 from node.memory.rows import COLUMNS, memory_of
 from node.memory.search import Found, Search
+from node.memory.transfer import Import, Imported
 from node.memory.writer import Writer
 from protocol.errors import InvalidInput, NotFound, StorageFailure
 from protocol.names import AgentName
@@ -226,6 +229,26 @@ class Store:
         """Links between memories, and grants to other agents."""
         self.sweep()
         return self._relations
+
+    def check(self) -> Health:
+        """Read every page and compare what is derived from the log with the log."""
+        self.sweep()
+        return backup.check(self.path)
+
+    def backup(self, target: Path, *, force: bool = False) -> Copy:
+        """A copy, as the memory is at one moment, at `target`, which must not exist unless `force`."""
+        return backup.backup(self.path, target, force=force)
+
+    def take_over(self, given: Import, name: str) -> Imported:
+        """Add what an export holds and is not here yet, all of it or nothing; see `node.memory.transfer`."""
+
+        def job() -> Imported:
+            chosen = plan(self._connection, given, name)
+            versions = self._writer.take_over(chosen)
+            links, grants = write_relations(self._connection, given)
+            return Imported(versions=versions, known=chosen.known, links=links, grants=grants)
+
+        return self._commits.run(job)
 
     def search(
         self, query: str, limit: int = 10, *, visibilities: Collection[str] | None = None

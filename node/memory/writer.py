@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import apsw
@@ -19,49 +19,31 @@ import msgspec
 
 from node.memory import database, erase, topic_index
 from node.memory.cache import Cache
-from node.memory.prepared import Prepared
+from node.memory.heads import Head, head_at, says_the_same
+from node.memory.importer import Plan
+from node.memory.prepared import Prepared, bare, prepare
 from node.memory.quota import Quota
-from node.memory.records import Memory, Receipt, Visibility
+from node.memory.records import Memory, Receipt
 from node.memory.similar import Similar
 from protocol.errors import MeshError, NotFound
 from protocol.names import AgentName
 
-_HEAD = """
-    SELECT v.id, v.version, v.created_at, h.live, h.announced, h.topics, v.visibility, v.importance,
-           v.title, v.tags, v.metadata, v.text, h.expires_at
-    FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ?"""
 _INSERT_VERSION = """
     INSERT INTO versions (id, path, version, previous, created_at, written_at, forgotten, visibility,
-                          importance, title, tags, metadata, length_chars, text, expires_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                          importance, title, tags, metadata, length_chars, text, expires_at,
+                          erased)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_HEAD = """
     INSERT INTO head (latest, live, announced, topics, expires_at, sketch, path)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_HEAD = """
     UPDATE head SET latest = ?, live = ?, announced = ?, topics = ?, expires_at = ?, sketch = ?
     WHERE path = ?"""
+_END_LINKS = "DELETE FROM links WHERE path = ?1 OR target = ?1"
 _DUE = "SELECT path FROM head WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 _NEXT_EXPIRY = "SELECT min(expires_at) FROM head WHERE expires_at IS NOT NULL"
 _INSERT_WORDS = "INSERT INTO words (rowid, title, text, topics) VALUES (?, ?, ?, ?)"
 _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
-
-
-class _Head(msgspec.Struct, frozen=True):
-    """The latest version at a path."""
-
-    id: int
-    version: int
-    created_at: float
-    live: int
-    announced: int
-    topics: str
-    visibility: Visibility
-    importance: float
-    title: str
-    tags: str
-    metadata: str
-    text: str
-    expires_at: float | None
 
 
 class Writer:
@@ -178,19 +160,20 @@ class Writer:
     def write_many(self, items: Sequence[Prepared]) -> list[Receipt]:
         """All of them, in order; QuotaExceeded, and nothing written, where they would pass a quota."""
         if self._quota.is_set:
-            self._check_room(items)
+            paths = {item.draft.path for item in items if item.draft.path is not None}
+            made = sum(item.draft.path is None for item in items)
+            self._check_quota(paths, made, sum(len(item.draft.text) for item in items))
         return [self._write(item) for item in items]
 
-    def _check_room(self, items: Sequence[Prepared]) -> None:
+    def _check_quota(self, paths: Iterable[str], made: int, bytes_more: int) -> None:
+        """Refuse to write to `paths` and to `made` new ones where that would pass a quota."""
         if self._quota.max_file_bytes:
             pages, free = self._connection.pragma("page_count"), self._connection.pragma("freelist_count")
             used = (pages - free) * self._connection.pragma("page_size")
-            self._quota.check_file_bytes(used + sum(len(item.draft.text) for item in items))
+            self._quota.check_file_bytes(used + bytes_more)
         if self._quota.max_memories:
             if self._memories is None:
                 self.start_counting()
-            made = sum(item.draft.path is None for item in items)
-            paths = {item.draft.path for item in items if item.draft.path is not None}
             fresh = sum((head := self._head(path)) is None or not head.live for path in paths)
             self._quota.check_memories((self._memories or 0) + self._grown, made + fresh)
 
@@ -205,12 +188,12 @@ class Writer:
         if path is None:
             for known in likeness.equal:
                 head = self._head(known)
-                if head is not None and _says_the_same(head, item):
+                if head is not None and says_the_same(head, item):
                     return Receipt(path=known, version=head.version, stored=False)
             path, head = self._free_path(), None
         else:
             head = self._current(path)
-        if head is not None and head.live and _says_the_same(head, item):
+        if head is not None and head.live and says_the_same(head, item):
             return Receipt(path=path, version=head.version, stored=False)
         now = self._clock()
         created_at = head.created_at if head is not None and head.live else now
@@ -263,6 +246,29 @@ class Writer:
         self._buried = True
         return len(due)
 
+    def take_over(self, plan: Plan) -> int:
+        """Append versions of an import with the numbers and times they have; how many there were."""
+        bytes_more = sum(len(line.text) for line in plan.versions)
+        self._check_quota({path for path, _ in plan.last}, 0, bytes_more)
+        for line in plan.versions:
+            item: Prepared | None = None
+            if not line.is_empty:
+                is_last = (line.path, line.version) in plan.last
+                item = prepare(line.draft()) if is_last else bare(line.draft())
+            self._append(
+                line.path,
+                self._head(line.path),
+                item,
+                line.created_at,
+                line.written_at,
+                forgotten=line.forgotten,
+                erased=line.erased,
+            )
+            if line.forgotten:
+                self._connection.execute(_END_LINKS, (line.path,))
+            self._fresh[line.path] = None
+        return len(plan.versions)
+
     def raise_incarnation(self, above: int) -> int:
         """A number higher than `above` and than every one before, kept across restarts."""
         found: str = self._connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").get
@@ -293,7 +299,7 @@ class Writer:
         """How many are live, or None before `start_counting`."""
         return self._memories
 
-    def _current(self, path: str) -> _Head | None:
+    def _current(self, path: str) -> Head | None:
         """The latest version at a path, where one that expired has been buried."""
         head = self._head(path)
         if head is not None and self._expired(head):
@@ -301,18 +307,27 @@ class Writer:
             head = self._head(path)
         return head
 
-    def _expired(self, head: _Head) -> bool:
+    def _expired(self, head: Head) -> bool:
         return head.expires_at is not None and head.expires_at <= self._clock()
 
-    def _bury(self, path: str, head: _Head) -> int:
+    def _bury(self, path: str, head: Head) -> int:
         version = self._append(path, head, None, head.created_at, self._clock())
-        self._connection.execute("DELETE FROM links WHERE path = ?1 OR target = ?1", (path,))
+        self._connection.execute(_END_LINKS, (path,))
         self._fresh[path] = None
         return version
 
     def _append(
-        self, path: str, head: _Head | None, item: Prepared | None, created_at: float, now: float
+        self,
+        path: str,
+        head: Head | None,
+        item: Prepared | None,
+        created_at: float,
+        now: float,
+        *,
+        forgotten: bool = True,
+        erased: bool = False,
     ) -> int:
+        """The next version; without an item a tombstone, or with `forgotten` false what was erased."""
         version = 1 if head is None else head.version + 1
         self.last_id += 1
         new = self.last_id
@@ -321,7 +336,8 @@ class Writer:
         sketch: int | None
         row: tuple[object, ...]
         if item is None:
-            row = (new, path, version, previous, created_at, now, 1, "private", 0.0, "", "", "", 0, "", None)
+            nothing = ("private", 0.0, "", "", "", 0, "", None)
+            row = (new, path, version, previous, created_at, now, int(forgotten), *nothing, int(erased))
             live, announced, topics, sketch = 0, 0, "", None
         else:
             draft = item.draft
@@ -334,10 +350,11 @@ class Writer:
                 draft.text,
                 draft.expires_at,
             )
-            row = (new, path, version, previous, created_at, now, 0, draft.visibility, *said)
+            row = (new, path, version, previous, created_at, now, 0, draft.visibility, *said, 0)
             live, announced, topics = 1, int(draft.visibility != "private"), item.topics
             expires_at, sketch = draft.expires_at, item.sketch
-            self._similar.add(new, item.sketch)
+            if sketch is not None:
+                self._similar.add(new, sketch)
             if expires_at is not None and expires_at < self._expires_first:
                 self._expires_first = expires_at
             self._born[new] = item.words
@@ -358,9 +375,8 @@ class Writer:
             self._announced.append((old_topics, new_topics))
         return version
 
-    def _head(self, path: str) -> _Head | None:
-        row = self._connection.execute(_HEAD, (path,)).fetchone()
-        return None if row is None else _Head(*row)
+    def _head(self, path: str) -> Head | None:
+        return head_at(self._connection, path)
 
     def _free_path(self) -> str:
         stem = path = f"/memories/{self.last_id + 1:06d}"
@@ -369,16 +385,3 @@ class Writer:
             attempt += 1
             path = f"{stem}-{attempt}"
         return path
-
-
-def _says_the_same(head: _Head, item: Prepared) -> bool:
-    draft = item.draft
-    return (
-        head.text == draft.text
-        and head.title == draft.title
-        and head.tags == item.tags
-        and head.visibility == draft.visibility
-        and head.importance == draft.importance
-        and head.metadata == item.metadata
-        and head.expires_at == draft.expires_at
-    )
