@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,19 @@ def test_every_command_stands_in_the_readme() -> None:
     missing = [name for name in [*names, *groups] if not re.search(rf"\b{name}\b", text)]
 
     assert missing == []
+
+
+@pytest.mark.processes
+def test_the_readmes_commands_run(avm: Avm, short_folder: Path) -> None:
+    (short_folder / "docs").mkdir()
+    (short_folder / "docs" / "vault.md").write_text("# Setup\nVault gives out certificates.\n")
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    commands = [line[1:] for line in lines if line[:1] == ["avm"] and "&" not in line and "&&" not in line]
+
+    with MemoryNode("alice"), MemoryNode("bob") as bob:
+        wait_for(lambda: len(bob.members()) == 2)
+        ran = {" ".join(command): avm(*command) for command in commands}
+
+    assert len(ran) > 10
+    assert {command: one.err for command, one in ran.items() if one.status != 0} == {}
