@@ -23,14 +23,14 @@ import msgspec
 
 from node.memory import access
 from node.memory.records import Hit
-from node.memory.topic_index import decode, token
+from node.memory.topic_index import count_among, token
 from protocol.topics import terms
 
 MAX_SCANNED = 4_096
 """Index entries a query may read for its scored terms. Higher lets commoner words choose the candidates;
 each thousand costs about 0.1 ms."""
 
-RESCORED = 64  # Of the best by rare terms, so many are looked at again for the common ones.
+RESCORED = 24  # Of the best by rare terms, so many are looked at again for the common ones.
 EXCERPT_CHARS = 200
 
 _WEIGHTS = "2.0, 1.0, 0.5"  # title, text, topics
@@ -80,9 +80,9 @@ class Found(msgspec.Struct, frozen=True):
     topics: str
     score: float
 
-    def topic_terms(self) -> frozenset[str]:
-        """Its topics, without their weights."""
-        return frozenset(term for term, _ in decode(self.topics))
+    def topics_among(self, wanted: Iterable[str]) -> int:
+        """How many of the wanted terms are topics of it."""
+        return count_among(self.topics, wanted)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -93,20 +93,21 @@ class Plan(msgspec.Struct, frozen=True):
     together: bool
 
 
-def plan(counts: Sequence[tuple[str, int]]) -> Plan:
+def plan(counts: Sequence[tuple[str, int]], most: int | None = None) -> Plan:
     """Which of the terms, given with the number of memories that hold each, choose the candidates.
 
-    Terms that nobody holds are left out. Ties go by term.
+    Terms that nobody holds are left out. Ties go by term. At most `most` entries are read, or `MAX_SCANNED`.
     """
+    most = MAX_SCANNED if most is None else most
     known = sorted((count, term) for term, count in counts if count > 0)
     scored: list[str] = []
     scanned = 0
     for count, term in known:
-        if scored and scanned + count > MAX_SCANNED:
+        if scored and scanned + count > most:
             break
         scored.append(term)
         scanned += count
-    if len(scored) == 1 and len(known) > 1 and scanned > MAX_SCANNED:
+    if len(scored) == 1 and len(known) > 1 and scanned > most:
         scored.append(known[1][1])
         return Plan(tuple(scored), tuple(term for _, term in known[2:]), together=True)
     return Plan(tuple(scored), tuple(term for _, term in known[len(scored) :]), together=False)
@@ -152,7 +153,8 @@ class Search:
     ) -> list[tuple[int, float, int]]:
         """(id, score, length in characters) of the best `limit` by the rarer of these terms, no texts."""
         size: int = connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
-        chosen = plan([(term, self._count(connection, term, size)) for term in map(token, wanted)])
+        counts = [(term, self._count(connection, term, size)) for term in map(token, wanted)]
+        chosen = plan(counts, MAX_SCANNED // 2)
         if not chosen.scored or chosen.together:
             return []
         expression = _expression(chosen.scored, together=False)
@@ -269,8 +271,8 @@ def _add_common(found: list[Found], common: Sequence[str], counts: dict[str, int
         return found
     worth = {term: max(1e-6, math.log((size - counts[term] + 0.5) / (counts[term] + 0.5))) for term in common}
     scored: list[Found] = []
-    for memory in found:
+    for memory in found[:RESCORED]:
         held = Counter(terms(f"{memory.title} {memory.text[:16_384]}"))
         more = sum(worth[term] * 2.2 * held[term] / (held[term] + 1.2) for term in common if held[term])
         scored.append(msgspec.structs.replace(memory, score=memory.score + more))
-    return sorted(scored, key=lambda memory: (-memory.score, memory.id))
+    return sorted([*scored, *found[RESCORED:]], key=lambda memory: (-memory.score, memory.id))

@@ -26,6 +26,18 @@ def decode(encoded: str) -> list[Weighted]:
     return [(term, int(weight)) for weight, _, term in (line.partition(" ") for line in encoded.split("\n"))]
 
 
+def count_among(encoded: str, wanted: Iterable[str]) -> int:
+    """How many of the wanted terms are topics of a text made by `encode`; without decoding it."""
+    lines = f"{encoded}\n"
+    found = 0
+    for term in wanted:
+        at = lines.find(f" {term}\n")
+        while at > 0 and not lines[at - 1].isdigit():  # The second word of a pair is no topic by itself.
+            at = lines.find(f" {term}\n", at + 1)
+        found += at > 0
+    return found
+
+
 def token(term: str) -> str:
     """A term as it stands in the index: a pair of words is one token there."""
     return term.replace(" ", "_")

@@ -52,7 +52,7 @@ def fuse(found: Sequence[Found], wanted: Sequence[str], *, agent: str) -> list[C
     newest = max(memory.updated_at for memory in found)
     candidates = []
     for memory in found:
-        topics = len(memory.topic_terms() & asked)
+        topics = memory.topics_among(asked)
         recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
         score = (
             memory.score / most

@@ -20,6 +20,12 @@ SEPARATOR = "\n\n"
 MIN_EXCERPT_TOKENS = 24
 """Room from which the rest of a budget is filled with an excerpt. Lower quotes shreds, higher wastes room."""
 
+_NEARLY_FULL = (
+    50  # With less than this part of the budget left, hardly anything fits, and all of it is tried.
+)
+_MOST_CHARS_A_TOKEN = (
+    8  # A text with more, which is mostly white space, may be taken for one that does not fit.
+)
 _SEPARATOR_TOKENS = 1
 _MIN_TITLED_TOKENS = 16
 
@@ -43,7 +49,7 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
     asked = frozenset(part for term in wanted for part in term.split(" "))
     packed: list[Packed] = []
     quoted: list[frozenset[str]] = []
-    skipped: Candidate | None = None
+    skipped: list[Candidate] = []
     left = budget_tokens
 
     def quote(candidate: Candidate, text: str, held: frozenset[str], *, whole: bool) -> int:
@@ -58,24 +64,28 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
         return size + _SEPARATOR_TOKENS
 
     for candidate in candidates:
-        if left < 2 and packed:
+        if packed and left < max(2, budget_tokens // _NEARLY_FULL):
             break
         block = _whole(candidate)
+        fits = len(block) <= left * _MOST_CHARS_A_TOKEN and tokens.count_within(block, left) is not None
+        if packed and not fits:
+            skipped.append(candidate)
+            continue
         held = terms_of(block)  # The title, too: the same word under two titles is two memories.
         if any(say_the_same(held, other) for other in quoted):
             continue
-        if tokens.count_within(block, left) is not None:
+        if fits:
             left -= quote(candidate, block, held, whole=True)
-        elif packed:
-            skipped = skipped or candidate
         elif block := _excerpt(candidate, wanted, left):
             # The best is never dropped for what is shorter.
             left -= quote(candidate, block, held, whole=False)
-    if skipped is not None and left >= MIN_EXCERPT_TOKENS:
-        held = terms_of(_whole(skipped))
-        block = _excerpt(skipped, wanted, left)
-        if block and not any(say_the_same(held, other) for other in quoted):
-            quote(skipped, block, held, whole=False)
+    if left >= MIN_EXCERPT_TOKENS:
+        for candidate in skipped:
+            held = terms_of(_whole(candidate))
+            if not any(say_the_same(held, other) for other in quoted):
+                if block := _excerpt(candidate, wanted, left):
+                    quote(candidate, block, held, whole=False)
+                break
     # Two texts joined may be more tokens than both apart, if rarely.
     while len(packed) > 1 and tokens.count_within(join(packed), budget_tokens) is None:
         packed.pop()
