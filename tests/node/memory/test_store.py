@@ -286,6 +286,21 @@ def test_counts_made_late_equal_counts_kept_all_along(tmp_path: Path) -> None:
         assert store.count() == count == 7
 
 
+def test_counts_made_in_a_group_that_is_rolled_back_are_made_anew(store: Store) -> None:
+    store.remember(Draft(text="zebra", path="/a"))
+
+    def job() -> None:
+        store._writer.forget("/a")
+        store._writer.start_counting()
+        raise apsw.FullError("no room")
+
+    with pytest.raises(StorageFailure):
+        store._commits.run(job)
+
+    assert store.count() == 1
+    assert [term for term, _, _ in store.announced_topics()] == ["zebra"]
+
+
 def test_a_batch_with_a_bad_draft_writes_nothing_and_names_it(store: Store) -> None:
     with pytest.raises(InvalidInput) as told:
         store.remember_many([Draft(text="good"), Draft(text="")])
