@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,8 @@ import apsw
 import msgspec
 
 from node.config import NodeConfig
+from node.embedder import why_without
+from node.encoder.weights import model_identity
 from node.memory.schema import APPLICATION_ID, VERSION
 from node.net.address import split_address
 from node.net.register import Register
@@ -49,7 +50,7 @@ def examine(config: NodeConfig) -> list[Finding]:
         ("runtime folder", lambda: _folder(config.runtime_dir)),
         ("memories", lambda: _memories(config)),
         ("members here", lambda: _members(config)),
-        ("vectors", _vectors),
+        ("vectors", lambda: _vectors(config)),
     )
     return [
         Finding(what=what, verdict=verdict, told=told) for what, check in checks for verdict, told in check()
@@ -155,8 +156,9 @@ def _members(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
     yield "ok", told or f"none in mesh {config.mesh}"
 
 
-def _vectors() -> Iterator[tuple[Verdict, str]]:
-    if find_spec("sentence_transformers") is None:
-        yield "note", "not installed: recall goes by words and topics"
+def _vectors(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
+    reason = why_without(config)
+    if reason:
+        yield "note", f"{reason}; recall goes by words and topics"
     else:
-        yield "note", "sentence-transformers is installed, and not used by this version"
+        yield "ok", f"recall goes by meaning as well: {model_identity(config.encoder_model)}"

@@ -109,6 +109,8 @@ def status(agent: Agent = None, mesh: Mesh = None) -> Answer:
             "address": found.address,
             "memory": f"{found.memories} memories, {found.versions} versions, {found.file_bytes:,} bytes",
             "hot reads": f"{found.cache_hits / lookups:.0%} of {lookups}" if lookups else "none yet",
+            "vectors": "" if found.embedded is None else f"{found.embedded} of {found.memories} memories",
+            "no vectors": found.vectors,
             "members": known + ("" if found.joined else "; none of the seeds has answered yet"),
             "librarians": ", ".join(found.librarians) or "none",
             "digest": f"{found.topics} topics in {found.digest_bytes} bytes{cut}, "
@@ -117,7 +119,8 @@ def status(agent: Agent = None, mesh: Mesh = None) -> Answer:
             "dropped": ", ".join(f"{count} {why}" for why, count in found.dropped.items()) or "nothing",
         }
         for name, value in lines.items():
-            console.print(f"[dim]{name:>10}[/dim]  {value}")
+            if value:
+                console.print(f"[dim]{name:>10}[/dim]  {value}")
 
     return Answer(data=found, show=show)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from node.announcer import Announcer, announced
 from node.config import NodeConfig
+from node.embedder import Embedder, embedder_for, why_without
 from node.feeds import LibrarianFeeds
 from node.local import LocalMemory, drafts_from
 from node.memory.records import Receipt
@@ -40,6 +41,7 @@ class MemoryNode(LocalMemory):
     """A running node. `close` it, or use it in a `with`; it takes commands of its user until then."""
 
     _announcer: Announcer | None = None  # Not there yet while the memory is opened.
+    _embedder: Embedder | None = None
 
     def __init__(
         self, agent: str, *, config: NodeConfig | None = None, on_stop: Callable[[], object] | None = None
@@ -60,9 +62,13 @@ class MemoryNode(LocalMemory):
             raise
         self._announcer = Announcer(self._store, self._endpoint.driver, self._feeds)
         self._questions = Questions(self._store, self._endpoint)
+        self._embedder = embedder_for(self._store, self.config)
         try:
             self._endpoint.start()
             self._announcer.start()
+            if self._embedder is not None:
+                self._nearest = self._embedder.nearest
+                self._embedder.start()
         except BaseException:
             self.close()
             raise
@@ -161,6 +167,8 @@ class MemoryNode(LocalMemory):
             file_bytes=memory.file_bytes,
             cache_hits=memory.cache_hits,
             cache_misses=memory.cache_misses,
+            embedded=None if self._embedder is None else self._embedder.embedded(),
+            vectors=why_without(self.config) if self._embedder is None else self._embedder.trouble,
             members=dict(Counter(member.status for member in members)),
             librarians=tuple(
                 member.agent
@@ -184,6 +192,8 @@ class MemoryNode(LocalMemory):
         """Say goodbye to the mesh and close the memory. May be called twice."""
         if self._announcer is not None:
             self._announcer.close()
+        if self._embedder is not None:
+            self._embedder.close()
         self._server.close()
         self._endpoint.close()
         super().close()
@@ -191,6 +201,8 @@ class MemoryNode(LocalMemory):
     def _changed(self) -> None:
         if self._announcer is not None:
             self._announcer.changed()
+        if self._embedder is not None:
+            self._embedder.changed()
 
     def _remember_many(self, drafts: list[dict[str, Any]]) -> list[Receipt]:
         return self.remember_many(drafts_from(drafts))

@@ -36,6 +36,12 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     max_file_bytes: int = 0
     """Bytes of the database at most, 0 for no bound; its write-ahead log, 16 MiB at times, comes on top."""
 
+    vectors: Literal["auto", "off"] = "auto"
+    """Whether memories are found by their meaning, too: `auto` where the extra `semantic` is installed. Costs
+    one encoder process a host, and half a kilobyte a memory in the file and in this process."""
+    encoder_model: str = ""
+    """A folder with a model of sentence-transformers, 384 wide; empty for the packaged all-MiniLM-L6-v2."""
+
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:
         """From options, environment, project file, user's file and defaults, the first one first."""

@@ -20,7 +20,7 @@ from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary
 from node.memory.relations import Link, Step
 from node.memory.store import Store
 from node.memory.transfer import Import, Imported, exported
-from node.recall.recall import Recall
+from node.recall.recall import Nearest, Recall
 from node.recall.recall import recall as recall_from
 from protocol.errors import InvalidInput
 from protocol.names import check_agent_name
@@ -28,6 +28,8 @@ from protocol.names import check_agent_name
 
 class LocalMemory:
     """Opened by one process at a time, used by any of its threads. Close it, or use it in a `with`."""
+
+    _nearest: Nearest | None = None  # By words and topics alone, unless a node's embedder says what is near.
 
     def __init__(self, agent: str, *, config: NodeConfig | None = None) -> None:
         """Raises `InvalidInput`, `MemoryInUse` (names the owner's pid) or `MemoryUnusable`."""
@@ -174,7 +176,9 @@ class LocalMemory:
         self, query: str, *, budget_tokens: int = 1000, visibilities: Collection[str] | None = None
     ) -> Recall:
         """What we remember of `query`, in at most `budget_tokens` tokens of cl100k."""
-        return recall_from(self._store, query, budget_tokens, visibilities=visibilities)
+        return recall_from(
+            self._store, query, budget_tokens, visibilities=visibilities, nearest=self._nearest
+        )
 
     def check_memory(self) -> Health:
         """Read every page of the file and compare what is derived from the log with the log."""

@@ -44,7 +44,8 @@ class WhoKnows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A node at one moment. `dropped` counts frames of peers that were refused, by reason."""
+    """A node at one moment. `embedded`: memories with a vector, None where there are none to be, for the
+    reason in `vectors`; `dropped` counts frames of peers that were refused, by reason."""
 
     agent: str
     mesh: str
@@ -56,6 +57,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int
     cache_hits: int
     cache_misses: int
+    embedded: int | None
+    vectors: str
     members: dict[str, int]
     librarians: tuple[str, ...]
     joined: bool

@@ -14,10 +14,11 @@ import apsw
 _MARK = "INSERT OR REPLACE INTO meta (name, value) VALUES ('erasing', '1')"
 _UNMARK = "DELETE FROM meta WHERE name = 'erasing'"
 _IS_MARKED = "SELECT count(*) FROM meta WHERE name = 'erasing'"
-_EMPTY = """
+_LOG = """
     WITH RECURSIVE log (id) AS (
         SELECT latest FROM head WHERE path = ?
-        UNION ALL SELECT v.previous FROM log JOIN versions v ON v.id = log.id WHERE v.previous IS NOT NULL)
+        UNION ALL SELECT v.previous FROM log JOIN versions v ON v.id = log.id WHERE v.previous IS NOT NULL)"""
+_EMPTY = f"""{_LOG}
     UPDATE versions SET title = '', tags = '', metadata = '', length_chars = 0, text = '', erased = 1,
         visibility = 'private', importance = 0.0, expires_at = NULL
     WHERE id IN (SELECT id FROM log)"""
@@ -28,6 +29,7 @@ def empty(connection: apsw.Connection, path: str) -> None:
     connection.pragma("secure_delete", True)
     connection.execute(_MARK)
     connection.execute(_EMPTY, (path,))
+    connection.execute(f"{_LOG} DELETE FROM vectors WHERE id IN (SELECT id FROM log)", (path,))
     connection.execute("DELETE FROM grants WHERE path = ?", (path,))
 
 

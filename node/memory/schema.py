@@ -104,6 +104,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (agent, path)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE vectors (id INTEGER PRIMARY KEY, scale REAL NOT NULL, vector BLOB NOT NULL) STRICT;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

@@ -48,6 +48,7 @@ from node.memory.relations import Relations
 from node.memory.rows import COLUMNS, memory_of
 from node.memory.search import Found, Search
 from node.memory.transfer import Import, Imported
+from node.memory.vectors import VectorTable
 from node.memory.writer import Writer
 from protocol.errors import InvalidInput, NotFound, StorageFailure
 from protocol.names import AgentName
@@ -83,6 +84,7 @@ class Store:
         self._search = Search()
         self._log = Log(self._readers, agent)
         self._listing = Listing(self._readers)
+        self.vectors = VectorTable(connection, self._commits, self._readers)
         self._relations = Relations(connection, self._commits, self._readers, clock)
         self._clock = clock
         self.instance = int(connection.execute("SELECT value FROM meta WHERE name = 'instance'").get)

@@ -6,6 +6,7 @@ what the question did not say; and memories written next to the best come along 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -14,11 +15,17 @@ from node.memory.search import Found
 from node.memory.store import Store
 from node.memory.topic_index import decode
 from node.recall import context
+from protocol.topics import terms
 
 MOST = 64
 """Candidates taken from the first look-up and ranked in the end. More cost 20 us each; a budget of
 4,000 tokens holds about 60 memories of usual length."""
 
+NEAREST = 128
+"""Memories taken by meaning."""
+
+_AS_IF = 1_000  # Memories, for an asker that must not learn how many there are.
+_READ_CHARS = 16_384
 FEEDBACK_MOST = 128  # Of the second look-up: only scores, no texts.
 
 
@@ -30,37 +37,45 @@ class Gathered(msgspec.Struct, frozen=True):
 
 
 def gather(
-    store: Store, wanted: Sequence[str], budget_tokens: int, visibilities: Collection[str] | None
+    store: Store,
+    wanted: Sequence[str],
+    budget_tokens: int,
+    visibilities: Collection[str] | None,
+    near: Sequence[tuple[int, float]] | None = None,
 ) -> Gathered:
     """The memories that may answer, only those of `visibilities` if given; ties to the older.
 
     A topic is a column of the same index, so a question about a known topic is answered in the first hop.
+    `near`: (version id, cosine) of the memories nearest in meaning, the nearest first.
     """
-    hops = {"cache": 0, "sqlite": 0, "fts": 0}
-    if not wanted:
-        return Gathered([], hops)
-    hops["fts"] += 1
-    first = store.find(wanted, MOST, visibilities=visibilities)
-    if not first:
-        return Gathered([], hops)
-    mean_length = sum(len(memory.text) for memory in first) / len(first)
+    hops = {"cache": 0, "sqlite": 0, "fts": 0, "vector": int(near is not None)}
+    # How many memories are hidden from an asker must not show in its answer.
+    size = store.count() if visibilities is None else None
+    first: list[Found] = []
+    if wanted:
+        hops["fts"] += 1
+        first = store.find(wanted, MOST, visibilities=visibilities)
+    by_id = {memory.id: memory for memory in first}
+    mean_length = sum(len(memory.text) for memory in first) / max(1, len(first))
     scores = context.renormalised(
         {memory.id: memory.score for memory in first},
         {memory.id: len(memory.text) for memory in first},
         mean_length,
     )
-    by_id = {memory.id: memory for memory in first}
-
-    expansion = _expansion(store, by_id, scores, wanted)
-    if expansion:
+    if expansion := _expansion(store, by_id, scores, wanted):
         hops["fts"] += 1
         more = store.score(expansion, FEEDBACK_MOST, visibilities=visibilities)
         feedback = context.renormalised(
             {at: score for at, score, _ in more}, {at: length for at, _, length in more}, mean_length
         )
-        scores = context.with_feedback(scores, feedback, budget_tokens)
-    # How many memories are hidden from an asker must not show in its answer.
-    size = store.count() if visibilities is None else None
+        share = context.feedback_share(budget_tokens, by_meaning=bool(near))
+        scores = context.with_feedback(scores, feedback, share)
+    if near and visibilities is not None:  # What is hidden must not lend weight to what is not.
+        by_id |= {one.id: one for one in store.fetch([at for at, _ in near], visibilities=visibilities)}
+        near = [(at, cosine) for at, cosine in near if at in by_id]
+    if near:
+        confidence = _confidence(store, first, scores, wanted)
+        scores = context.with_meaning(scores, dict(near), confidence, size or _AS_IF)
     scores = context.with_neighbours(scores, _beside(store, scores, visibilities), size)
 
     best = sorted(scores, key=lambda at: (-scores[at], at))[:MOST]
@@ -70,6 +85,21 @@ def gather(
         by_id |= {memory.id: memory for memory in store.fetch(missing, visibilities=visibilities)}
     found = [msgspec.structs.replace(by_id[at], score=scores[at]) for at in best if at in by_id]
     return Gathered(found, hops)
+
+
+def _confidence(store: Store, first: Sequence[Found], scores: context.Scores, wanted: Sequence[str]) -> float:
+    """How much of what the question says, weighed by rarity, the best memory by words holds; 0..1."""
+    singles = [term for term in wanted if " " not in term]
+    if not first or not singles:
+        return 0.0
+    size, counts = store.count(), store.holders(singles)
+    worth = {
+        term: math.log1p((max(size, counts[term]) - counts[term] + 0.5) / (counts[term] + 0.5))
+        for term in singles
+    }
+    best = max(first, key=lambda memory: (scores.get(memory.id, 0.0), -memory.id))
+    held = frozenset(terms(f"{best.title} {best.text[:_READ_CHARS]}"))
+    return sum(worth[term] for term in singles if term in held) / (sum(worth.values()) or 1.0)
 
 
 def _beside(

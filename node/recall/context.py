@@ -21,6 +21,8 @@ FEEDBACK_MEMORIES = 4
 FEEDBACK_TERMS = 16
 FEEDBACK_SHARE = 0.2  # At a budget of 1,000 tokens, in proportion to it, and at most half as much again:
 _MOST_FEEDBACK = 0.3  # a small budget wants the best memory, a large one the rest of the matter as well.
+_MEANING, _MEANING_GAIN, _LEAST_MEANING, _MOST_MEANING = 0.6, 0.5, 0.3, 0.9
+_COSINE_SPREAD = 0.09  # Standard deviation of a question's cosines with memories, all-MiniLM-L6-v2.
 _NEIGHBOUR_GAIN = 2.0
 _NEIGHBOUR_CAP = 0.4  # Of a neighbour's score, at most; half of that for the next but one.
 
@@ -63,13 +65,48 @@ def feedback_terms(
     return sorted(weights, key=lambda term: (-weights[term], term))[:FEEDBACK_TERMS]
 
 
-def with_feedback(scores: Mapping[int, float], feedback: Mapping[int, float], budget_tokens: int) -> Scores:
+def feedback_share(budget_tokens: int, *, by_meaning: bool) -> float:
+    """What a score of the feedback counts beside one of the question.
+
+    A small budget wants the best memory, a large one the rest of the matter as well; and where vectors say
+    what else the matter is called, a small one needs no feedback at all.
+    """
+    share = FEEDBACK_SHARE * budget_tokens / 1000
+    if by_meaning:
+        share = FEEDBACK_SHARE * (budget_tokens - 500) / 500
+    return min(_MOST_FEEDBACK, max(0.0, share))
+
+
+def with_feedback(scores: Mapping[int, float], feedback: Mapping[int, float], share: float) -> Scores:
     """Scores of the question plus a share of those of the feedback."""
-    share = min(_MOST_FEEDBACK, FEEDBACK_SHARE * budget_tokens / 1000)
     found = dict(scores)
     for at, score in feedback.items():
         found[at] = found.get(at, 0.0) + share * score
     return found
+
+
+def with_meaning(
+    scores: Mapping[int, float], cosines: Mapping[int, float], confidence: float, size: int
+) -> Scores:
+    """Scores by words and cosines by meaning as one, none below 0; whoever is in either is in the result.
+
+    Both are brought to their usual spread and weighed by how well words alone answer (`confidence`, 0..1):
+    where the best memory holds all that was asked they count for more, where it shares nothing for less.
+    """
+    total = sum(scores.values())
+    mean = total / max(size, len(scores), 1)
+    spread = math.sqrt(
+        max(sum(score * score for score in scores.values()) / max(size, len(scores), 1) - mean * mean, 1e-9)
+    )
+    floor = min(cosines.values())
+    weight = min(_MOST_MEANING, max(_LEAST_MEANING, _MEANING + _MEANING_GAIN * (_MEANING - confidence)))
+    mixed = {
+        at: (1.0 - weight) * (scores.get(at, 0.0) - mean) / spread
+        + weight * cosines.get(at, floor) / _COSINE_SPREAD
+        for at in {**scores, **cosines}
+    }
+    least = min(mixed.values())
+    return {at: score - least for at, score in mixed.items()}
 
 
 def with_neighbours(scores: Mapping[int, float], beside: Mapping[int, Beside], size: int | None) -> Scores:

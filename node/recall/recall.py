@@ -9,24 +9,28 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
 from node.recall import tokens
-from node.recall.candidates import gather
+from node.recall.candidates import NEAREST, gather
 from node.recall.fuse import Candidate, fuse, pool
 from node.recall.pack import Packed, join, pack
 from protocol.topics import query_terms
+
+Nearest = Callable[[str, int], Sequence[tuple[int, float]] | None]
+"""(version id, cosine) of so many memories nearest in meaning to a text; None where that is not known now."""
 
 NOTHING_MATCHED = "nothing remembered holds a word of the question"
 NOTHING_FITS = "the budget is too small for a single word of what matched"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory quoted. `source` tells how it was found: words, topic or words+topic; `cut` marks an excerpt.
+    """A memory quoted. `source` tells how it was found: words, topic, words+topic, or context (its meaning,
+    or its place beside one that was found); `cut` marks an excerpt.
 
     `tokens` is the item alone; scores compare within one recall.
     """
@@ -58,7 +62,12 @@ class Recall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recall(
-    store: Store, query: str, budget_tokens: int, *, visibilities: Collection[str] | None = None
+    store: Store,
+    query: str,
+    budget_tokens: int,
+    *,
+    visibilities: Collection[str] | None = None,
+    nearest: Nearest | None = None,
 ) -> Recall:
     """What `store` knows of `query`, in at most `budget_tokens`; only memories of `visibilities` if given.
 
@@ -66,7 +75,8 @@ def recall(
     """
     check_count("budget_tokens", budget_tokens)
     wanted = query_terms(check_query(query))
-    gathered = gather(store, wanted, budget_tokens, visibilities)
+    near = nearest(query, NEAREST) if nearest is not None else None
+    gathered = gather(store, wanted, budget_tokens, visibilities, near)
     candidates = fuse(gathered.found, wanted, agent=store.agent)
     return _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
 
@@ -131,7 +141,7 @@ def _item(packed: Packed) -> Item:
         text=packed.text,
         tokens=packed.tokens,
         score=one.score,
-        source="+".join(sources) or "words",
+        source="+".join(sources) or "context",
         cut=packed.cut,
     )
 

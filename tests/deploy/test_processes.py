@@ -174,7 +174,7 @@ def test_ctrl_c_ends_the_demonstration_with_its_processes(home: Path, after_s: f
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=30)
 
-    assert demo.returncode == 130
+    assert demo.returncode in (130, -signal.SIGINT)  # The second while Python still loads the command.
     wait_for(lambda: not ours(home))
 
 

@@ -70,6 +70,7 @@ def test_a_file_that_would_grow_too_large_is_refused_and_forgetting_is_not(tmp_p
         assert store.count() > 10
         store.forget("/0")
         store.erase("/1")
+        store.erase("/2")
         assert store.remember(Draft(text="small", path="/s")).stored
 
     assert (tmp_path / "a.db").stat().st_size <= bound * 1.1

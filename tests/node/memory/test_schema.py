@@ -38,7 +38,16 @@ def schema_1(path: Path) -> None:
     connection.close()
 
 
-MAKERS: dict[int, Callable[[Path], None]] = {1: schema_1}
+def schema_2(path: Path) -> None:
+    """The same, upgraded to schema 2."""
+    schema_1(path)
+    connection = apsw.Connection(str(path))
+    connection.execute(MIGRATIONS[1])
+    connection.pragma("user_version", 2)
+    connection.close()
+
+
+MAKERS: dict[int, Callable[[Path], None]] = {1: schema_1, 2: schema_2}
 
 
 def test_every_earlier_schema_has_a_maker() -> None:

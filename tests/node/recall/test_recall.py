@@ -117,7 +117,7 @@ def test_items_tell_where_they_come_from_and_how_they_were_found(store: Store) -
 def test_look_ups_are_counted_and_an_empty_answer_says_why(store: Store) -> None:
     store.remember(Draft(text="🎉🎉🎉", path="/party", tags=("party",)))
 
-    assert recall(store, "party", 100).hops == {"cache": 0, "sqlite": 0, "fts": 1}
+    assert recall(store, "party", 100).hops == {"cache": 0, "sqlite": 0, "fts": 1, "vector": 0}
     assert recall(store, "party", 1).notes == (NOTHING_FITS,)
     nothing = recall(store, "walrus", 100)
     assert (nothing.text, nothing.items, nothing.tokens, nothing.notes) == ("", (), 0, (NOTHING_MATCHED,))

@@ -1,0 +1,143 @@
+"""The embedder over a real store: all is embedded, trouble is told and passes, what is near is recalled.
+
+The encoder here is a stand-in that knows two meanings; the real one is tested in tests/node/encoder, and at
+the end where the extra is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from node import MemoryNode, NodeClient
+from node.embedder import Embedder
+from node.encoder.errors import EncoderUnavailable
+from node.encoder.weights import is_available
+from node.memory import Draft, Store
+from node.memory.vectors import Vectors
+from node.recall import recall
+from protocol.names import AgentName
+from tests.support.settings import MakeConfig
+from tests.support.waiting import wait_for
+
+ANIMALS = ("cat", "feline", "dog")
+
+
+class StandIn:
+    """Texts about animals are alike, and so are all others."""
+
+    def __init__(self) -> None:
+        self.works = True
+        self.closed = False
+
+    def embed(self, texts: Sequence[str], *, bulk: bool, timeout_s: float) -> Vectors:
+        if not self.works:
+            raise EncoderUnavailable("the stand-in is out")
+        vectors = np.zeros((len(texts), 384), np.float32)
+        for row, text in zip(vectors, texts, strict=True):
+            row[0 if any(word in text for word in ANIMALS) else 1] = 1.0
+        return vectors
+
+    def try_query(self, text: str, wait_s: float) -> Vectors | None:
+        found: Vectors | None = self.embed([text], bulk=False, timeout_s=wait_s)[0] if self.works else None
+        return found
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "a.db", AgentName("alice")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def encoder() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def embedder(store: Store, encoder: StandIn) -> Iterator[Embedder]:
+    made = Embedder(store, encoder, "stand-in")
+    made.start()
+    yield made
+    made.close()
+    assert encoder.closed
+
+
+def test_what_shares_no_word_is_recalled_by_its_meaning(store: Store, embedder: Embedder) -> None:
+    for n in range(20):
+        store.remember(Draft(text=f"Note {n} on trains and gardens."))
+    store.remember(Draft(text="The cat sleeps on the sill.", path="/cat"))
+    embedder.changed()
+    wait_for(lambda: embedder.embedded() == 21)
+
+    by_words = recall(store, "where is the feline?", 50)
+    found = recall(store, "where is the feline?", 50, nearest=embedder.nearest)
+
+    assert by_words.items == ()
+    assert found.items[0].path == "/cat"
+    assert found.items[0].source == "context"
+    assert found.hops["vector"] == 1
+
+
+def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedder: Embedder) -> None:
+    store.remember(Draft(text="The cat sleeps on the sill.", path="/cat", visibility="private"))
+    store.remember(Draft(text="The dog sleeps under the table.", path="/dog", visibility="mesh"))
+    embedder.changed()
+    wait_for(lambda: embedder.embedded() == 2)
+
+    found = recall(store, "where is the feline?", 50, visibilities={"mesh"}, nearest=embedder.nearest)
+
+    assert [item.path for item in found.items] == ["/dog"]
+
+
+def test_without_an_encoder_words_answer_and_the_trouble_is_told(
+    store: Store, embedder: Embedder, encoder: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.embedder._RETRY_S", 0.05)
+    encoder.works = False
+    store.remember(Draft(text="The cat sleeps.", path="/cat"))
+    embedder.changed()
+    wait_for(lambda: embedder.trouble)
+
+    assert recall(store, "cat", 50, nearest=embedder.nearest).items[0].path == "/cat"
+
+    encoder.works = True
+    wait_for(lambda: embedder.embedded() == 1)
+    assert embedder.trouble == ""
+
+
+def test_an_overwritten_memory_is_embedded_anew(store: Store, embedder: Embedder) -> None:
+    store.remember(Draft(text="The cat sleeps.", path="/a"))
+    embedder.changed()
+    wait_for(lambda: embedder.embedded() == 1)
+    store.remember(Draft(text="The train is late.", path="/a"))
+    embedder.changed()
+    wait_for(lambda: store.vectors.pending(9) is None)
+
+    near = embedder.nearest("feline", 9)
+
+    assert embedder.embedded() == 1
+    assert near is not None
+    assert near[0][1] < 0.5
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
+def test_a_node_recalls_a_paraphrase_with_the_real_encoder(make_config: MakeConfig) -> None:
+    config = make_config()
+    with MemoryNode("alice", config=config) as node, NodeClient("alice", config=config) as client:
+        node.remember("The physician examined the child.", path="/doctor")
+        node.remember("The train to Basel leaves at noon.", path="/train")
+        wait_for(lambda: node.status().embedded == 2, timeout=60)
+
+        found = client.recall("a kid visits the doctor's office", budget_tokens=12)
+
+        assert node._embedder is not None
+        node._embedder._encoder.stop_server()  # type: ignore[attr-defined]
+    assert found.items[0].path == "/doctor"
