@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def report(rows: Sequence[Row], columns: Columns, path: Path | None) -> None:
     for row in rows:
         verdict = {True: "yes", False: "NO", None: ""}[row["reached"]]
         table.add_row(str(row["what"]), *(str(shown(row)) for shown in columns.values()), verdict)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)  # A pipe has no width.
+
     if path is not None:
         path.write_text(json.dumps(rows, indent=2) + "\n")

@@ -20,8 +20,10 @@ from protocol.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 PANEL = "Memory"
+_REASONS_SHOWN = 20
 BATCH = 200  # Memories in one commit while ingesting.
 
 VisibilityOption = Annotated[
@@ -84,12 +86,13 @@ def recall(
     words: Words,
     budget: Annotated[int, typer.Option("--budget", "-b", help="Tokens (cl100k) at most.")] = 1000,
     sources: Annotated[bool, typer.Option(help="List the memories quoted.")] = True,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each memory is a candidate.")] = False,
     agent: Agent = None,
     mesh: Mesh = None,
 ) -> Answer:
     """What the agent remembers of a question, inside a token budget."""
     with open_memory(agent, mesh) as memory:
-        found = memory.recall(" ".join(words), budget_tokens=budget)
+        found = memory.recall(" ".join(words), budget_tokens=budget, explain=explain)
     return answer_of(found, sources=sources)
 
 
@@ -237,12 +240,34 @@ def answer_of(found: Recall, *, sources: bool) -> Answer:
                 f"{item.tokens} tokens{mark} · by {item.source}[/dim]"
             )
         console.print(f"[dim]{found.tokens} of {found.budget_tokens} tokens[/dim]")
+        if found.reasons:
+            console.print(_reasons(found))
         for agent in found.silent_peers:
             console.print(f"[yellow]{agent} did not answer in time[/yellow]")
         for note in found.notes:
             console.print(f"[yellow]{safe(note)}[/yellow]")
 
     return Answer(data=found, count=len(found.items), show=show)
+
+
+def _reasons(found: Recall) -> Table:
+    from rich.table import Table
+
+    hops = ", ".join(f"{count} {stage}" for stage, count in found.hops.items() if count)
+    columns = ("candidate", "words", "feedback", "cosine", "neighbours", "score", "quoted")
+    table = Table(*columns, box=None, header_style="dim", title=f"look-ups: {hops}", title_justify="left")
+    quoted = {item.path for item in found.items}
+    for reason in found.reasons[:_REASONS_SHOWN]:
+        table.add_row(
+            safe(reason.path),
+            f"{reason.words:.2f}",
+            f"{reason.feedback:+.2f}",
+            "" if reason.cosine is None else f"{reason.cosine:.2f}",
+            f"{reason.neighbours:+.2f}",
+            f"{reason.score:.2f}",
+            "yes" if reason.path in quoted else "",
+        )
+    return table
 
 
 def _receipt(receipt: Receipt, what: str) -> Answer:

@@ -143,12 +143,21 @@ class NodeClient:
         return self._control.call(list[Hit], "search", query=query, limit=limit)
 
     def recall(
-        self, query: str, *, budget_tokens: int = 1000, visibilities: Collection[str] | None = None
+        self,
+        query: str,
+        *,
+        budget_tokens: int = 1000,
+        visibilities: Collection[str] | None = None,
+        explain: bool = False,
     ) -> Recall:
         """See `MemoryNode.recall`."""
-        chosen = None if visibilities is None else list(visibilities)
         return self._control.call(
-            Recall, "recall", query=query, budget_tokens=budget_tokens, visibilities=chosen
+            Recall,
+            "recall",
+            query=query,
+            budget_tokens=budget_tokens,
+            visibilities=None if visibilities is None else list(visibilities),
+            explain=explain,
         )
 
     def check_memory(self) -> Health:

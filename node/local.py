@@ -173,11 +173,21 @@ class LocalMemory:
         return self._store.search(query, limit)
 
     def recall(
-        self, query: str, *, budget_tokens: int = 1000, visibilities: Collection[str] | None = None
+        self,
+        query: str,
+        *,
+        budget_tokens: int = 1000,
+        visibilities: Collection[str] | None = None,
+        explain: bool = False,
     ) -> Recall:
         """What we remember of `query`, in at most `budget_tokens` tokens of cl100k."""
         return recall_from(
-            self._store, query, budget_tokens, visibilities=visibilities, nearest=self._nearest
+            self._store,
+            query,
+            budget_tokens,
+            visibilities=visibilities,
+            nearest=self._nearest,
+            explain=explain,
         )
 
     def check_memory(self) -> Health:

@@ -28,8 +28,8 @@ class Piece(NamedTuple, Generic[J]):
 class Queue(Generic[J]):
     """Texts of jobs that wait for the model."""
 
-    def __init__(self, *, budget_tokens: int, max_texts: int, max_bytes: int) -> None:
-        self._budget, self._max_texts, self._max_bytes = budget_tokens, max_texts, max_bytes
+    def __init__(self, *, max_texts: int, max_bytes: int) -> None:
+        self._max_texts, self._max_bytes = max_texts, max_bytes
         self._queries: deque[Piece[J]] = deque()
         self._bulk: deque[Piece[J]] = deque()
         self._bytes = 0
@@ -49,14 +49,14 @@ class Queue(Generic[J]):
             line.append(Piece(job, place, texts[place], tokens[place]))
             self._bytes += len(texts[place])
 
-    def next_batch(self) -> list[Piece[J]]:
+    def next_batch(self, budget_tokens: int) -> list[Piece[J]]:
         """The texts to encode together; empty where none wait."""
         line = self._queries or self._bulk
         batch: list[Piece[J]] = []
         longest = 0
         while line:
             longest = max(longest, line[0].tokens)
-            if batch and longest * (len(batch) + 1) > self._budget:
+            if batch and longest * (len(batch) + 1) > budget_tokens:
                 break
             piece = line.popleft()
             self._bytes -= len(piece.text)

@@ -25,7 +25,7 @@ _PAST_EVERY_HASH = 1 << 31
 _EQUAL_BYTES = 5
 """Fewer, of 8, are no candidate. At a similarity of 0.8 that loses 6 of 100; 4 would lose 1, and have half of
 all writes read a memory for nothing where many share their common words: a tenth of a write's time."""
-_LONGEST_CHAIN = 32  # Of one band, the latest; chains grow with the memories, by one for every 65,536.
+_LONGEST_CHAIN = 16  # Of one band, the latest; chains grow with the memories, by one for every 65,536.
 _BANDS = 4
 
 

@@ -29,11 +29,25 @@ _READ_CHARS = 16_384
 FEEDBACK_MOST = 128  # Of the second look-up: only scores, no texts.
 
 
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a memory is a candidate, and where it came: bm25 by the question's own words, what feedback and
+    neighbours added, the cosine of its meaning (None where it was not among the nearest), all of it together.
+    """
+
+    path: str
+    words: float
+    feedback: float
+    cosine: float | None
+    neighbours: float
+    score: float
+
+
 class Gathered(msgspec.Struct, frozen=True):
-    """Candidates, best first, and the look-ups it took, by stage."""
+    """Candidates, best first, the look-ups it took by stage, and a reason for each candidate."""
 
     found: list[Found]
     hops: dict[str, int]
+    reasons: list[Reason]
 
 
 def gather(
@@ -62,6 +76,7 @@ def gather(
         {memory.id: len(memory.text) for memory in first},
         mean_length,
     )
+    by_words = scores
     if expansion := _expansion(store, by_id, scores, wanted):
         hops["fts"] += 1
         more = store.score(expansion, FEEDBACK_MOST, visibilities=visibilities)
@@ -70,12 +85,14 @@ def gather(
         )
         share = context.feedback_share(budget_tokens, by_meaning=bool(near))
         scores = context.with_feedback(scores, feedback, share)
+    with_feedback = scores
     if near and visibilities is not None:  # What is hidden must not lend weight to what is not.
         by_id |= {one.id: one for one in store.fetch([at for at, _ in near], visibilities=visibilities)}
         near = [(at, cosine) for at, cosine in near if at in by_id]
     if near:
         confidence = _confidence(store, first, scores, wanted)
         scores = context.with_meaning(scores, dict(near), confidence, size or _AS_IF)
+    alone = scores
     scores = context.with_neighbours(scores, _beside(store, scores, visibilities), size)
 
     best = sorted(scores, key=lambda at: (-scores[at], at))[:MOST]
@@ -84,7 +101,19 @@ def gather(
         hops["sqlite"] += 1
         by_id |= {memory.id: memory for memory in store.fetch(missing, visibilities=visibilities)}
     found = [msgspec.structs.replace(by_id[at], score=scores[at]) for at in best if at in by_id]
-    return Gathered(found, hops)
+    cosines = dict(near or ())
+    reasons = [
+        Reason(
+            path=one.path,
+            words=by_words.get(one.id, 0.0),
+            feedback=with_feedback.get(one.id, 0.0) - by_words.get(one.id, 0.0),
+            cosine=cosines.get(one.id),
+            neighbours=scores[one.id] - alone.get(one.id, 0.0),
+            score=scores[one.id],
+        )
+        for one in found
+    ]
+    return Gathered(found, hops, reasons)
 
 
 def _confidence(store: Store, first: Sequence[Found], scores: context.Scores, wanted: Sequence[str]) -> float:

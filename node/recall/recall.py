@@ -16,7 +16,7 @@ import msgspec
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
 from node.recall import tokens
-from node.recall.candidates import NEAREST, gather
+from node.recall.candidates import NEAREST, Reason, gather
 from node.recall.fuse import Candidate, fuse, pool
 from node.recall.pack import Packed, join, pack
 from protocol.topics import query_terms
@@ -59,6 +59,7 @@ class Recall(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[str, int]
     silent_peers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 def recall(
@@ -68,17 +69,20 @@ def recall(
     *,
     visibilities: Collection[str] | None = None,
     nearest: Nearest | None = None,
+    explain: bool = False,
 ) -> Recall:
     """What `store` knows of `query`, in at most `budget_tokens`; only memories of `visibilities` if given.
 
-    Never empty while something matched and one word of it fits: then the best is cut, and marked.
+    Never empty while something matched and one word of it fits: then the best is cut, and marked. With
+    `explain` the reasons of all candidates come along, the best first.
     """
     check_count("budget_tokens", budget_tokens)
     wanted = query_terms(check_query(query))
     near = nearest(query, NEAREST) if nearest is not None else None
     gathered = gather(store, wanted, budget_tokens, visibilities, near)
     candidates = fuse(gathered.found, wanted, agent=store.agent)
-    return _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
+    answer = _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
+    return msgspec.structs.replace(answer, reasons=tuple(gathered.reasons)) if explain else answer
 
 
 def merge(

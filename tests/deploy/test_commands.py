@@ -34,6 +34,17 @@ def test_a_text_is_remembered_found_read_and_forgotten(avm: Avm) -> None:
     assert "forgotten" in avm("history", "/n/r").out
 
 
+def test_a_recall_explains_itself(avm: Avm) -> None:
+    avm("remember", "The release is on Friday.", "-a", "alice", "--path", "/n/r")
+
+    shown = avm("recall", "release", "--explain").out
+    told = avm("recall", "release", "--explain", "--json").envelope["data"]["reasons"]
+
+    assert "look-ups: 1 fts" in shown
+    assert [reason["path"] for reason in told] == ["/n/r"]
+    assert avm("recall", "release", "--json").envelope["data"]["reasons"] == []
+
+
 def test_the_verbs_of_other_memory_tools_work(avm: Avm) -> None:
     assert avm("add", "something about tea", "-a", "alice", "--path", "/t").status == 0
     assert "tea" in avm("get", "/t").out

@@ -62,6 +62,22 @@ def test_a_query_overtakes_bulk_work_of_another_client(serve: Serve) -> None:
     assert len(engine.batches) == 5
 
 
+def test_bulk_work_goes_in_smaller_batches_while_queries_come(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "QUERIES_S", 3600.0)
+    engine = PaperEngine()
+    client = serve(engine)
+
+    client.embed(["b" * 50] * 30, bulk=True)
+    client.embed(["q"])
+    client.embed(["b" * 50] * 30, bulk=True)
+
+    before, after = engine.batches[0], engine.batches[-2]
+    assert len(before) * 50 <= server.BUDGET_TOKENS
+    assert len(after) * 50 <= server.BUDGET_BESIDE_QUERIES_TOKENS < len(before) * 50
+
+
 def test_a_query_that_is_not_answered_in_time_is_none_and_the_next_one_is_answered(serve: Serve) -> None:
     engine = PaperEngine()
     client = serve(engine)
@@ -169,7 +185,6 @@ def test_texts_of_many_threads_do_not_mix(serve: Serve) -> None:
 
 def test_a_queue_of_the_servers_size_takes_a_whole_request() -> None:
     queue: Queue[int] = Queue(
-        budget_tokens=server.BUDGET_TOKENS,
         max_texts=server.MAX_WAITING_TEXTS,
         max_bytes=server.MAX_WAITING_BYTES,
     )

@@ -70,3 +70,20 @@ def test_the_answer_to_a_question_beside_it_in_the_log_is_recalled(tmp_path: Pat
         found = recall(store, "which colour did Bob choose for the kitchen wall?", 200)
 
     assert "sage green" in found.text
+
+
+def test_an_explained_answer_says_why_each_candidate_is_one(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", check_agent_name("a")) as store:
+        store.remember(Draft(text="The walrus sings.", path="/walrus"))
+        store.remember(Draft(text="The train leaves.", path="/train"))
+
+        plain = recall(store, "walrus", 100)
+        found = recall(store, "walrus", 100, explain=True, nearest=lambda _text, _count: [(2, 0.4), (1, 0.3)])
+
+    assert plain.reasons == ()
+    by_path = {reason.path: reason for reason in found.reasons}
+    assert by_path["/walrus"].words > 0.0 == by_path["/train"].words
+    assert (by_path["/train"].cosine, by_path["/walrus"].cosine) == (0.4, 0.3)
+    assert [reason.score for reason in found.reasons] == sorted(
+        (reason.score for reason in found.reasons), reverse=True
+    )
