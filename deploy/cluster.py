@@ -11,6 +11,7 @@ import msgspec
 
 from deploy.children import Children
 from node.config import NodeConfig
+from node.embedder import stop_encoder
 from node.net.control import ControlClient
 from node.net.register import Entry, Register
 from protocol.errors import InvalidInput, MeshError, NameTaken, NodeClosed, PeerRefused, PeerSilent
@@ -89,6 +90,7 @@ def up(
         _wait(config, children, len(agents) + len(keepers), progress)
     except BaseException:
         children.end()
+        stop_encoder(config)
         raise
     return Started(members=[*agents, *keepers], took_s=time.monotonic() - started_at)
 
@@ -126,6 +128,8 @@ def down(config: NodeConfig) -> Ended:
         while register.running(name) is not None and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         (left if register.running(name) is not None else ended).append(entry.agent)
+    if not left:  # Whoever of another mesh wants it starts it again.
+        stop_encoder(config)
     return Ended(ended=sorted(ended), left=sorted(left))
 
 

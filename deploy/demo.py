@@ -22,6 +22,7 @@ from deploy.children import Children
 from deploy.command import safe
 from node.client import NodeClient
 from node.config import NodeConfig
+from node.embedder import stop_encoder
 from node.results import Via, WhoKnows
 from protocol.errors import MeshError, NotFound, PeerSilent
 
@@ -67,8 +68,11 @@ class Demo:
             config = NodeConfig(
                 mesh="demo", data_dir=Path(folder) / "data", runtime_dir=Path(folder) / "run", profile="local"
             )
-            with Children(config) as children:
-                self._run(config, children)
+            try:
+                with Children(config) as children:
+                    self._run(config, children)
+            finally:
+                stop_encoder(config)
 
     def _run(self, config: NodeConfig, children: Children) -> None:
         children.start_librarian(LIBRARIAN)

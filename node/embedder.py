@@ -43,6 +43,14 @@ def embedder_for(store: Store, config: NodeConfig) -> Embedder | None:
     return Embedder(store, client, model_identity(config.encoder_model))
 
 
+def stop_encoder(config: NodeConfig) -> bool:
+    """End the encoder of this host, which would else wait for its idle time; whether one ran."""
+    if why_without(config):
+        return False
+    with EncoderClient(config.runtime_dir, model=config.encoder_model) as client:
+        return client.stop_server()
+
+
 class Encoder(Protocol):
     """What is used of `node.encoder.client.EncoderClient`."""
 
