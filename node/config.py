@@ -34,7 +34,7 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     max_memories: int = 0
     """Memories at most, 0 for no bound; a write that would make one more is refused."""
     max_file_bytes: int = 0
-    """Bytes of the database at most, 0 for no bound; its write-ahead log, 16 MiB at times, comes on top."""
+    """Bytes of the database at most, 0 for no bound; its write-ahead log, 48 MiB at times, comes on top."""
 
     vectors: Literal["auto", "off"] = "auto"
     """Whether memories are found by their meaning, too: `auto` where the extra `semantic` is installed. Costs

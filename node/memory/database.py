@@ -15,7 +15,7 @@ from protocol.errors import InvalidInput, MemoryUnusable, MeshError, NodeClosed,
 Durability = Literal["normal", "full"]
 """`normal` survives the end of the process, however it comes; `full` also a loss of power: one fsync each."""
 
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 12_000
 """The log is folded into the file when it has grown by so many pages of 4 KiB. Higher makes commits cheaper
 and the file beside it larger, and the first start after a crash slower: it reads the log once."""
 
