@@ -127,6 +127,17 @@ def terms(text: str) -> list[str]:
     return found
 
 
+def first_place(text: str, wanted: frozenset[str]) -> int | None:
+    """Where the first word that gives a wanted term begins; None where none does."""
+    pattern = _ASCII_WORD if text.isascii() else _wide_word()
+    known = _memo.get
+    for found in pattern.finditer(text):
+        raw = found[0]
+        if not wanted.isdisjoint((known(raw) or _learn(raw)).terms):
+            return found.start()
+    return None
+
+
 def content_terms(text: str) -> list[str]:
     """The terms of `text` in order, without stop words."""
     found: list[str] = []

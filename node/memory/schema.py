@@ -107,6 +107,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE vectors (id INTEGER PRIMARY KEY, scale REAL NOT NULL, vector BLOB NOT NULL) STRICT;
     """,
+    """
+    DROP TABLE vocabulary;
+    CREATE VIRTUAL TABLE occurrences USING fts5vocab (words, instance);
+    """,
 )
 VERSION = len(MIGRATIONS)
 

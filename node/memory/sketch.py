@@ -53,6 +53,15 @@ def _borrowed(least: list[int], number: int) -> int:
     return (least[(number + step) % 8] + 37 * step) & 0xFF
 
 
+def may_be_similar(one: int, other: int) -> bool:
+    """Whether two sketches are of texts to be compared in full."""
+    return _equal_bytes(one, other) >= _EQUAL_BYTES
+
+
+def _equal_bytes(one: int, other: int) -> int:
+    return (one ^ other).to_bytes(8, "little", signed=True).count(0)
+
+
 def similarity(one: frozenset[str], other: frozenset[str]) -> float:
     """Jaccard's: terms in common by terms in all."""
     both = len(one & other)
@@ -95,7 +104,7 @@ class SketchTable:
             entry = self._last[band][(sketch >> (16 * band)) & 0xFFFF]
             left = _LONGEST_CHAIN
             while entry and left:
-                equal = (sketches[entry] ^ sketch).to_bytes(8, "little", signed=True).count(0)
+                equal = _equal_bytes(sketches[entry], sketch)
                 if equal >= _EQUAL_BYTES:
                     near.add((-equal, -entry))
                 entry = self._before[band][entry]

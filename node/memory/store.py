@@ -27,6 +27,7 @@ from node.memory.importer import plan, write_relations
 from node.memory.listing import Listing, TopicCount
 from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
+from node.memory.postings import Postings
 from node.memory.prepared import Prepared, prepare
 from node.memory.quota import Quota
 from node.memory.records import (
@@ -46,7 +47,8 @@ from node.memory.records import (
 )
 from node.memory.relations import Relations
 from node.memory.rows import COLUMNS, memory_of
-from node.memory.search import Found, Search
+from node.memory.search import Found, Scored, Search
+from node.memory.sizes import Sizes
 from node.memory.transfer import Import, Imported
 from node.memory.vectors import VectorTable
 from node.memory.writer import Writer
@@ -79,9 +81,11 @@ class Store:
         self._cache = Cache(cache_entries)
         self._entries = self._cache.entries
         self._readers = Readers(path)
-        self._writer = Writer(connection, path, agent, self._cache, clock, quota)
+        postings = Postings()
+        self._writer = Writer(connection, path, agent, self._cache, clock, quota, postings)
         self._commits = GroupCommit(self._writer)
-        self._search = Search()
+        self._search = Search(postings)
+        self.sizes = Sizes()
         self._log = Log(self._readers, agent)
         self._listing = Listing(self._readers)
         self.vectors = VectorTable(connection, self._commits, self._readers)
@@ -275,8 +279,8 @@ class Store:
 
     def score(
         self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None
-    ) -> list[tuple[int, float, int]]:
-        """As `find`, by the rarer of the terms, and only (id, score, length in characters)."""
+    ) -> Scored:
+        """As `find`, and only (version id, score)."""
         self.sweep()
         try:
             return self._search.score(self._readers.get(), wanted, limit=limit, visibilities=visibilities)
@@ -284,7 +288,7 @@ class Store:
             raise database.translate(error, self.path) from error
 
     def holders(self, wanted: Sequence[str]) -> dict[str, int]:
-        """How many memories hold each of these terms, as of lately."""
+        """How many memories hold each of these terms; 65,536 stands for more, too."""
         try:
             return self._search.holders(self._readers.get(), wanted)
         except apsw.Error as error:
@@ -295,6 +299,13 @@ class Store:
         self.sweep()
         try:
             return self._search.fetch(self._readers.get(), ids, visibilities)
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+
+    def visible(self, ids: Sequence[int], visibilities: Collection[str]) -> list[int]:
+        """Those of these versions that may be read."""
+        try:
+            return self._search.visible(self._readers.get(), ids, visibilities)
         except apsw.Error as error:
             raise database.translate(error, self.path) from error
 

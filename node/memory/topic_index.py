@@ -26,16 +26,27 @@ def decode(encoded: str) -> list[Weighted]:
     return [(term, int(weight)) for weight, _, term in (line.partition(" ") for line in encoded.split("\n"))]
 
 
-def count_among(encoded: str, wanted: Iterable[str]) -> int:
-    """How many of the wanted terms are topics of a text made by `encode`; without decoding it."""
-    lines = f"{encoded}\n"
-    found = 0
-    for term in wanted:
-        at = lines.find(f" {term}\n")
-        while at > 0 and not lines[at - 1].isdigit():  # The second word of a pair is no topic by itself.
-            at = lines.find(f" {term}\n", at + 1)
-        found += at > 0
-    return found
+class Wanted:
+    """Terms that are looked for among the topics of many memories."""
+
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._lines = [f" {term}\n" for term in dict.fromkeys(wanted)]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def count_among(self, encoded: str) -> int:
+        """How many of the terms are topics of a text made by `encode`; without decoding it."""
+        lines = f"{encoded}\n"
+        return sum(_is_whole(lines, line) for line in self._lines if line in lines)
+
+
+def _is_whole(lines: str, line: str) -> bool:
+    """Whether the term is a topic somewhere in there: the second word of a pair is none by itself."""
+    at = lines.find(line)
+    while at > 0 and not lines[at - 1].isdigit():
+        at = lines.find(line, at + 1)
+    return at > 0
 
 
 def token(term: str) -> str:

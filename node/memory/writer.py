@@ -21,6 +21,7 @@ from node.memory import database, erase, topic_index
 from node.memory.cache import Cache
 from node.memory.heads import Head, head_at, says_the_same
 from node.memory.importer import Plan
+from node.memory.postings import Postings
 from node.memory.prepared import Prepared, bare, prepare
 from node.memory.quota import Quota
 from node.memory.records import Memory, Receipt
@@ -57,8 +58,10 @@ class Writer:
         cache: Cache,
         clock: Callable[[], float],
         quota: Quota,
+        postings: Postings,
     ) -> None:
         self._connection, self._path, self._agent = connection, path, agent
+        self._postings = postings
         self._cache, self._clock, self._quota = cache, clock, quota
         self._counts: topic_index.TopicCounts | None = None
         self._memories: int | None = None
@@ -107,6 +110,7 @@ class Writer:
                 cache.drop(path)
             else:
                 cache.put(memory)
+        self._postings.committed(self._born, self._gone)
         if self._grown or self._announced:
             self._count_group()
         if self._buried:

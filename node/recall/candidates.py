@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from node.memory.search import Found
 from node.memory.store import Store
 from node.memory.topic_index import decode
 from node.recall import context
+from node.recall.context import NONE, Scores
 from protocol.topics import terms
 
 MOST = 64
 """Candidates taken from the first look-up and ranked in the end. More cost 20 us each; a budget of
 4,000 tokens holds about 60 memories of usual length."""
+
+POOL = 64
+"""Memories by words whose scores count."""
 
 NEAREST = 128
 """Memories taken by meaning."""
@@ -42,12 +48,12 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     score: float
 
 
-class Gathered(msgspec.Struct, frozen=True):
-    """Candidates, best first, the look-ups it took by stage, and a reason for each candidate."""
+class Gathered(NamedTuple):
+    """Candidates, best first, the look-ups it took by stage, and what speaks for each."""
 
     found: list[Found]
     hops: dict[str, int]
-    reasons: list[Reason]
+    signs: Signs
 
 
 def gather(
@@ -65,58 +71,70 @@ def gather(
     hops = {"cache": 0, "sqlite": 0, "fts": 0, "vector": int(near is not None)}
     # How many memories are hidden from an asker must not show in its answer.
     size = store.count() if visibilities is None else None
-    first: list[Found] = []
+    by_words = NONE
     if wanted:
         hops["fts"] += 1
-        first = store.find(wanted, MOST, visibilities=visibilities)
-    by_id = {memory.id: memory for memory in first}
-    mean_length = sum(len(memory.text) for memory in first) / max(1, len(first))
-    scores = context.renormalised(
-        {memory.id: memory.score for memory in first},
-        {memory.id: len(memory.text) for memory in first},
-        mean_length,
-    )
-    by_words = scores
-    if expansion := _expansion(store, by_id, scores, wanted):
+        by_words = Scores.of(store.score(wanted, POOL, visibilities=visibilities))
+    first = _fetched(store, by_words.best(context.FEEDBACK_MEMORIES), visibilities)
+    scores = by_words
+    if expansion := _expansion(store, first, by_words, wanted):
         hops["fts"] += 1
-        more = store.score(expansion, FEEDBACK_MOST, visibilities=visibilities)
-        feedback = context.renormalised(
-            {at: score for at, score, _ in more}, {at: length for at, _, length in more}, mean_length
-        )
+        feedback = Scores.of(store.score(expansion, FEEDBACK_MOST, visibilities=visibilities))
         share = context.feedback_share(budget_tokens, by_meaning=bool(near))
         scores = context.with_feedback(scores, feedback, share)
     with_feedback = scores
+    cosines = Scores.of(near or ())
     if near and visibilities is not None:  # What is hidden must not lend weight to what is not.
-        by_id |= {one.id: one for one in store.fetch([at for at, _ in near], visibilities=visibilities)}
-        near = [(at, cosine) for at, cosine in near if at in by_id]
-    if near:
-        confidence = _confidence(store, first, scores, wanted)
-        scores = context.with_meaning(scores, dict(near), confidence, size or _AS_IF)
+        cosines = cosines.among(store.visible([at for at, _ in near], visibilities))
+    if len(cosines.ids):
+        confidence = _confidence(store, first, wanted)
+        scores = context.with_meaning(scores, cosines, confidence, size or _AS_IF)
     alone = scores
     scores = context.with_neighbours(scores, _beside(store, scores, visibilities), size)
 
-    best = sorted(scores, key=lambda at: (-scores[at], at))[:MOST]
-    missing = [at for at in best if at not in by_id]
-    if missing:
-        hops["sqlite"] += 1
-        by_id |= {memory.id: memory for memory in store.fetch(missing, visibilities=visibilities)}
-    found = [msgspec.structs.replace(by_id[at], score=scores[at]) for at in best if at in by_id]
-    cosines = dict(near or ())
-    reasons = [
-        Reason(
-            path=one.path,
-            words=by_words.get(one.id, 0.0),
-            feedback=with_feedback.get(one.id, 0.0) - by_words.get(one.id, 0.0),
-            cosine=cosines.get(one.id),
-            neighbours=scores[one.id] - alone.get(one.id, 0.0),
-            score=scores[one.id],
+    best = scores.best(MOST)
+    hops["sqlite"] += int(not by_words.holds(best))
+    by_id = _fetched(store, best, visibilities)
+    values = dict(zip(best, scores.at(np.array(best, np.int64)).tolist(), strict=True))
+    found = [msgspec.structs.replace(by_id[at], score=values[at]) for at in best if at in by_id]
+    return Gathered(found, hops, Signs(by_words, with_feedback, cosines, alone, scores))
+
+
+class Signs(NamedTuple):
+    """Scores as they grew: by words, with feedback, cosines by meaning, without and with neighbours."""
+
+    by_words: Scores
+    with_feedback: Scores
+    cosines: Scores
+    alone: Scores
+    together: Scores
+
+    def reasons(self, found: Sequence[Found]) -> tuple[Reason, ...]:
+        """Why each of these is a candidate."""
+        ids = np.array([one.id for one in found], np.int64)
+        words, feedback = self.by_words.at(ids), self.with_feedback.at(ids)
+        cosines = self.cosines.at(ids, math.nan)
+        alone, together = self.alone.at(ids), self.together.at(ids)
+        return tuple(
+            Reason(
+                path=one.path,
+                words=float(words[at]),
+                feedback=float(feedback[at] - words[at]),
+                cosine=None if math.isnan(cosines[at]) else float(cosines[at]),
+                neighbours=float(together[at] - alone[at]),
+                score=float(together[at]),
+            )
+            for at, one in enumerate(found)
         )
-        for one in found
-    ]
-    return Gathered(found, hops, reasons)
 
 
-def _confidence(store: Store, first: Sequence[Found], scores: context.Scores, wanted: Sequence[str]) -> float:
+def _fetched(store: Store, ids: Sequence[int], visibilities: Collection[str] | None) -> dict[int, Found]:
+    """By id, in the order of `ids`."""
+    found = {one.id: one for one in store.fetch(ids, visibilities=visibilities)} if ids else {}
+    return {at: found[at] for at in ids if at in found}
+
+
+def _confidence(store: Store, first: Mapping[int, Found], wanted: Sequence[str]) -> float:
     """How much of what the question says, weighed by rarity, the best memory by words holds; 0..1."""
     singles = [term for term in wanted if " " not in term]
     if not first or not singles:
@@ -126,30 +144,29 @@ def _confidence(store: Store, first: Sequence[Found], scores: context.Scores, wa
         term: math.log1p((max(size, counts[term]) - counts[term] + 0.5) / (counts[term] + 0.5))
         for term in singles
     }
-    best = max(first, key=lambda memory: (scores.get(memory.id, 0.0), -memory.id))
+    best = next(iter(first.values()))
     held = frozenset(terms(f"{best.title} {best.text[:_READ_CHARS]}"))
     return sum(worth[term] for term in singles if term in held) / (sum(worth.values()) or 1.0)
 
 
-def _beside(
-    store: Store, scores: context.Scores, visibilities: Collection[str] | None
-) -> Mapping[int, context.Beside]:
+def _beside(store: Store, scores: Scores, visibilities: Collection[str] | None) -> context.Beside:
     """Neighbours in the log: by number for the owner, where a gap is found empty later; by what may be seen
     for others, so that a gap tells nothing.
     """
     if visibilities is None:
-        return {at: ((at - 1, at - 2), (at + 1, at + 2)) for at in scores}
-    best = sorted(scores, key=lambda at: (-scores[at], at))[:MOST]
-    return store.neighbours(best, visibilities=visibilities)
+        return context.Beside.by_number(scores.ids)
+    return context.Beside.of(store.neighbours(scores.best(MOST), visibilities=visibilities))
 
 
 def _expansion(
-    store: Store, by_id: dict[int, Found], scores: context.Scores, wanted: Sequence[str]
+    store: Store, first: Mapping[int, Found], by_words: Scores, wanted: Sequence[str]
 ) -> list[str]:
-    best = sorted(scores, key=lambda at: (-scores[at], at))[: context.FEEDBACK_MEMORIES]
+    if not first:
+        return []
+    scores = by_words.at(np.array(list(first), np.int64)).tolist()
     topics = [
-        (scores[at], [(term, weight) for term, weight in decode(by_id[at].topics) if " " not in term])
-        for at in best
+        (score, [(term, weight) for term, weight in decode(one.topics) if " " not in term])
+        for score, one in zip(scores, first.values(), strict=True)
     ]
-    terms = {term for _, found in topics for term, _ in found}.difference(wanted)
-    return context.feedback_terms(topics, wanted, store.holders(sorted(terms)), store.count())
+    found = {term for _, told in topics for term, _ in told}.difference(wanted)
+    return context.feedback_terms(topics, wanted, store.holders(sorted(found)), store.count())

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from node.memory.search import Found
+from node.memory.sizes import Size
+from node.memory.sketch import may_be_similar, sketch_of
+from node.memory.topic_index import Wanted
 from protocol.topics import terms
 
 TOPIC_SHARE = 0.03  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
@@ -22,11 +25,16 @@ NEAR_DUPLICATE = 0.9  # Share of common terms from which two memories say the sa
 
 _K1, _B = 1.2, 0.75
 _TERMS_CHARS = 65_536
+_SHORT_CHARS = 80  # A text of few terms has a sketch of its very letters.
 _TELLING = frozenset({"not", "no", "never", "without", "nor", "cannot", "don't", "doesn't", "isn't", "won't"})
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory, or an excerpt of one, that may be quoted."""
+    """A memory, or an excerpt of one, that may be quoted.
+
+    `by_topic`: it has a term of the question as its topic. `id` is of its version, 0 for another agent's;
+    `sketch` as `node.memory.sketch` makes it; `size` with its title, where that is known.
+    """
 
     agent: str
     path: str
@@ -36,10 +44,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     by_topic: bool = False
     cut: bool = False
+    id: int = 0
+    sketch: int | None = None
+    size: Size | None = None
 
 
-def fuse(found: Sequence[Found], wanted: Sequence[str], *, agent: str) -> list[Candidate]:
+def fuse(
+    found: Sequence[Found],
+    wanted: Sequence[str],
+    *,
+    agent: str,
+    sizes: Callable[[int], Size | None] = lambda _: None,
+) -> list[Candidate]:
     """Candidates by fused score, best first, ties by path.
+
+    `sizes`: of a version, where it is known.
 
     bm25 over the best of the query, plus the share of the question that the memory has as topics, plus
     small priors for importance and for recency. Age counts from the newest candidate, not from a clock, so
@@ -47,12 +66,12 @@ def fuse(found: Sequence[Found], wanted: Sequence[str], *, agent: str) -> list[C
     """
     if not found:
         return []
-    asked = frozenset(wanted)
+    asked = Wanted(wanted)
     most = max(memory.score for memory in found) or 1.0
     newest = max(memory.updated_at for memory in found)
     candidates = []
     for memory in found:
-        topics = memory.topics_among(asked)
+        topics = asked.count_among(memory.topics)
         recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
         score = (
             memory.score / most
@@ -69,6 +88,9 @@ def fuse(found: Sequence[Found], wanted: Sequence[str], *, agent: str) -> list[C
                 text=memory.text,
                 score=round(score, 6),
                 by_topic=topics > 0,
+                id=memory.id,
+                sketch=memory.sketch,
+                size=sizes(memory.id),
             )
         )
     return sorted(candidates, key=_best_first)
@@ -92,7 +114,10 @@ def pool(candidates: Iterable[Candidate], wanted: Sequence[str]) -> list[Candida
     for one, words in held:
         norm = _K1 * (1.0 - _B + _B * words.total() / mean_length)
         score = sum(idf * (_K1 + 1.0) * words[term] / (words[term] + norm) for term, idf in worth.items())
-        ranked.append((msgspec.structs.replace(one, score=round(score, 6)), one.score))
+        told = msgspec.structs.replace(
+            one, score=round(score, 6), sketch=sketch_of(one.text, frozenset(words))
+        )
+        ranked.append((told, one.score))
     ranked.sort(key=lambda pair: (-pair[0].score, -pair[1], pair[0].path, pair[0].agent))
     return [one for one, _ in ranked]
 
@@ -100,6 +125,13 @@ def pool(candidates: Iterable[Candidate], wanted: Sequence[str]) -> list[Candida
 def terms_of(text: str) -> frozenset[str]:
     """The terms by which `say_the_same` compares; of a long text those of its beginning."""
     return frozenset(terms(text[:_TERMS_CHARS]))
+
+
+def may_say_the_same(one: Candidate, other: Candidate) -> bool:
+    """Whether it is worth while to compare their terms."""
+    if one.sketch is None or other.sketch is None or len(one.text) < _SHORT_CHARS > len(other.text):
+        return True
+    return may_be_similar(one.sketch, other.sketch)
 
 
 def say_the_same(one: frozenset[str], other: frozenset[str]) -> bool:

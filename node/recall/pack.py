@@ -12,22 +12,24 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from node.memory.sizes import Size
 from node.recall import tokens
 from node.recall.excerpt import cut, excerpt
-from node.recall.fuse import Candidate, say_the_same, terms_of
+from node.recall.fuse import Candidate, may_say_the_same, say_the_same, terms_of
+from node.recall.tokens import SEPARATOR
+from protocol.topics import first_place
 
-SEPARATOR = "\n\n"
 MIN_EXCERPT_TOKENS = 24
 """Room from which the rest of a budget is filled with an excerpt. Lower quotes shreds, higher wastes room."""
 
-_NEARLY_FULL = (
-    50  # With less than this part of the budget left, hardly anything fits, and all of it is tried.
-)
-_MOST_CHARS_A_TOKEN = (
-    8  # A text with more, which is mostly white space, may be taken for one that does not fit.
-)
-_SEPARATOR_TOKENS = 1
+_NEARLY_FULL = 50
+"""With less than this part of the budget left, hardly anything fits, and all of it is tried."""
+
+_MOST_CHARS_A_TOKEN = 8
+"""A text with more, which is mostly white space, may be taken for one that does not fit."""
+
 _MIN_TITLED_TOKENS = 16
+_LOOKED_THROUGH_CHARS = 65_536  # For a word of the question.
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,61 +42,107 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
     cut: bool
 
 
-def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: int) -> list[Packed]:
+class Pack:
+    """A budget being filled."""
+
+    def __init__(self, wanted: Sequence[str], budget_tokens: int) -> None:
+        self.packed: list[Packed] = []
+        self.tokens = 0
+        self._wanted = wanted
+        self._asked = frozenset(part for term in wanted for part in term.split(" "))
+        self._budget_tokens = budget_tokens
+        self._with_separators = 0
+        self._quoted: list[tuple[Candidate, str]] = []
+        self._terms: dict[str, frozenset[str]] = {}
+        self.counted: list[tuple[int, Size]] = []
+        """Sizes that were not known, by version id, of candidates quoted whole."""
+
+    @property
+    def left(self) -> int:
+        """Tokens that the next text may have."""
+        return self._budget_tokens - self._with_separators
+
+    @property
+    def text(self) -> str:
+        """What an agent reads."""
+        return SEPARATOR.join(one.text for one in self.packed)
+
+    def is_known(self, candidate: Candidate, block: str) -> bool:
+        """Whether something that says the same is quoted already."""
+        return any(
+            may_say_the_same(candidate, other) and say_the_same(self._held(block), self._held(known))
+            for other, known in self._quoted
+        )
+
+    def size_within(self, candidate: Candidate, block: str) -> int | None:
+        """Its tokens, or None where it does not fit."""
+        if candidate.size is not None:
+            return candidate.size.alone if candidate.size.alone <= self.left else None
+        if len(block) > self.left * _MOST_CHARS_A_TOKEN:
+            return None
+        return tokens.count_within(block, self.left)
+
+    def quote_whole(self, candidate: Candidate, block: str, alone: int) -> None:
+        """Quote what fits as it is."""
+        size = candidate.size
+        if size is None:
+            size = Size(alone, tokens.count_before_separator(block, alone))
+            self.counted.append((candidate.id, size))
+        self._quote(candidate, block, block, size)
+
+    def quote_part(self, candidate: Candidate, block: str) -> None:
+        """Quote its best sentences, as many as fit."""
+        if part := _excerpt(candidate, self._wanted, self.left):
+            alone = tokens.count(part)
+            self._quote(candidate, block, part, Size(alone, tokens.count_before_separator(part, alone)))
+
+    def _quote(self, candidate: Candidate, block: str, part: str, size: Size) -> None:
+        self.packed.append(
+            Packed(
+                candidate=candidate,
+                text=part,
+                tokens=size.alone,
+                by_words=first_place(block[:_LOOKED_THROUGH_CHARS], self._asked) is not None,
+                cut=candidate.cut or part is not block,
+            )
+        )
+        self._quoted.append((candidate, block))
+        self.tokens = self._with_separators + size.alone
+        self._with_separators += size.before_another
+
+    def _held(self, block: str) -> frozenset[str]:
+        held = self._terms.get(block)
+        if held is None:
+            held = self._terms[block] = terms_of(block)
+        return held
+
+
+def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: int) -> Pack:
     """Choose what to quote: in the order given, near-duplicates and what no longer fits skipped.
 
     Of the first one the best sentences are taken where the whole does not fit; what room is left in the end
     goes to the best sentences of the first one that was skipped.
     """
-    asked = frozenset(part for term in wanted for part in term.split(" "))
-    packed: list[Packed] = []
-    quoted: list[frozenset[str]] = []
-    skipped: list[Candidate] = []
-    left = budget_tokens
-
-    def quote(candidate: Candidate, text: str, held: frozenset[str], *, whole: bool) -> int:
-        by_words = not asked.isdisjoint(held)
-        size = tokens.count(text)
-        packed.append(
-            Packed(
-                candidate=candidate, text=text, tokens=size, by_words=by_words, cut=candidate.cut or not whole
-            )
-        )
-        quoted.append(held)
-        return size + _SEPARATOR_TOKENS
-
+    made = Pack(wanted, budget_tokens)
+    skipped: list[tuple[Candidate, str]] = []
     for candidate in candidates:
-        if packed and left < max(2, budget_tokens // _NEARLY_FULL):
+        if made.packed and made.left < max(2, budget_tokens // _NEARLY_FULL):
             break
-        block = _whole(candidate)
-        fits = len(block) <= left * _MOST_CHARS_A_TOKEN and tokens.count_within(block, left) is not None
-        if packed and not fits:
-            skipped.append(candidate)
-            continue
-        held = terms_of(block)  # The title, too: the same word under two titles is two memories.
-        if any(say_the_same(held, other) for other in quoted):
-            continue
-        if fits:
-            left -= quote(candidate, block, held, whole=True)
-        elif block := _excerpt(candidate, wanted, left):
-            # The best is never dropped for what is shorter.
-            left -= quote(candidate, block, held, whole=False)
-    if left >= MIN_EXCERPT_TOKENS:
-        for candidate in skipped:
-            held = terms_of(_whole(candidate))
-            if not any(say_the_same(held, other) for other in quoted):
-                if block := _excerpt(candidate, wanted, left):
-                    quote(candidate, block, held, whole=False)
+        block = _whole(candidate)  # With the title: the same word under two titles is two memories.
+        size = made.size_within(candidate, block)
+        if size is not None:
+            if not made.is_known(candidate, block):
+                made.quote_whole(candidate, block, size)
+        elif made.packed:
+            skipped.append((candidate, block))
+        else:
+            made.quote_part(candidate, block)  # The best is never dropped for what is shorter.
+    if made.left >= MIN_EXCERPT_TOKENS:
+        for candidate, block in skipped:
+            if not made.is_known(candidate, block):
+                made.quote_part(candidate, block)
                 break
-    # Two texts joined may be more tokens than both apart, if rarely.
-    while len(packed) > 1 and tokens.count_within(join(packed), budget_tokens) is None:
-        packed.pop()
-    return packed
-
-
-def join(packed: Sequence[Packed]) -> str:
-    """The text an agent reads."""
-    return SEPARATOR.join(one.text for one in packed)
+    return made
 
 
 def _whole(candidate: Candidate) -> str:

@@ -15,10 +15,9 @@ import msgspec
 
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
-from node.recall import tokens
 from node.recall.candidates import NEAREST, Reason, gather
 from node.recall.fuse import Candidate, fuse, pool
-from node.recall.pack import Packed, join, pack
+from node.recall.pack import Pack, Packed, pack
 from protocol.topics import query_terms
 
 Nearest = Callable[[str, int], Sequence[tuple[int, float]] | None]
@@ -49,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
     """An answer: the text to read, what it quotes in that order, and what it took.
 
-    `hops` counts look-ups by stage; `silent_peers` names who was asked and did not answer in time.
+    `hops` counts look-ups by stage: `fts` in the index, with the rows of what it found, `sqlite` of other rows; `silent_peers` names who was asked and did not answer in time.
     """
 
     text: str
@@ -80,9 +79,14 @@ def recall(
     wanted = query_terms(check_query(query))
     near = nearest(query, NEAREST) if nearest is not None else None
     gathered = gather(store, wanted, budget_tokens, visibilities, near)
-    candidates = fuse(gathered.found, wanted, agent=store.agent)
-    answer = _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
-    return msgspec.structs.replace(answer, reasons=tuple(gathered.reasons)) if explain else answer
+    candidates = fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
+    made = pack(candidates, wanted, budget_tokens)
+    for at, size in made.counted:
+        store.sizes.put(at, size)
+    answer = _answer(made, budget_tokens, hops=gathered.hops, matched=bool(candidates))
+    if not explain:
+        return answer
+    return msgspec.structs.replace(answer, reasons=gathered.signs.reasons(gathered.found))
 
 
 def merge(
@@ -106,27 +110,30 @@ def merge(
         told[item.agent, item.path] = item
     candidates = pool(map(_candidate, told.values()), wanted)
     return _answer(
-        candidates, wanted, budget_tokens, hops=dict(hops or {}), silent_peers=silent_peers, notes=notes
+        pack(candidates, wanted, budget_tokens),
+        budget_tokens,
+        hops=dict(hops or {}),
+        matched=bool(candidates),
+        silent_peers=silent_peers,
+        notes=notes,
     )
 
 
 def _answer(
-    candidates: Sequence[Candidate],
-    wanted: Sequence[str],
+    made: Pack,
     budget_tokens: int,
     *,
     hops: dict[str, int],
+    matched: bool,
     silent_peers: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Recall:
-    packed = pack(candidates, wanted, budget_tokens)
-    if not packed:
-        notes = (*notes, NOTHING_FITS if candidates else NOTHING_MATCHED)
-    text = join(packed)
+    if not made.packed:
+        notes = (*notes, NOTHING_FITS if matched else NOTHING_MATCHED)
     return Recall(
-        text=text,
-        items=tuple(map(_item, packed)),
-        tokens=tokens.count(text) if text else 0,
+        text=made.text,
+        items=tuple(map(_item, made.packed)),
+        tokens=made.tokens,
         budget_tokens=budget_tokens,
         hops=hops,
         silent_peers=silent_peers,

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol, cast
 
 ENCODING = "cl100k_base"
 
+SEPARATOR = "\n\n"
+"""What stands between two texts that are quoted together; it takes a token of its own behind a word."""
+
+_SIGNS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _CHARS_A_TOKEN = 16  # More than any text but runs of white space has: a prefix of so many is enough to cut.
 
 
@@ -31,6 +35,30 @@ def count(text: str) -> int:
 def count_within(text: str, limit: int) -> int | None:
     """How many tokens `text` is, or None where it is more than `limit`; stops counting there."""
     return None if limit < 0 else _counter().count_till_limit(text, limit)
+
+
+def count_before_separator(text: str, alone: int) -> int:
+    """How many tokens `text` is where `SEPARATOR` follows, if it is `alone` by itself.
+
+    The encoding cuts a text into pieces before it merges bytes, and a piece ends behind a run of line ends.
+    So texts without white space around them, joined by `SEPARATOR`, are together the sum of this over all but
+    the last, and of `count` of the last. Only the last piece of a text takes the line ends in: signs do,
+    letters and digits do not.
+    """
+    last = text[-1:]
+    if last.isascii() and last.isalnum():
+        return alone + 1
+    before = text.rstrip(_SIGNS)
+    signs = text[len(before) :]
+    # What ends with a character beyond ASCII, or has one before its signs, is counted anew: letter or sign?
+    if not signs or not before[-1:].isascii():
+        return count(text + SEPARATOR)
+    return alone + _joint(f" {signs}" if before.endswith(" ") else signs)
+
+
+@lru_cache(maxsize=4096)
+def _joint(signs: str) -> int:
+    return count(signs + SEPARATOR) - count(signs)
 
 
 def cut_at(text: str, budget_tokens: int) -> str:

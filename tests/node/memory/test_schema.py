@@ -47,7 +47,16 @@ def schema_2(path: Path) -> None:
     connection.close()
 
 
-MAKERS: dict[int, Callable[[Path], None]] = {1: schema_1, 2: schema_2}
+def schema_3(path: Path) -> None:
+    """The same, upgraded to schema 3."""
+    schema_2(path)
+    connection = apsw.Connection(str(path))
+    connection.execute(MIGRATIONS[2])
+    connection.pragma("user_version", 3)
+    connection.close()
+
+
+MAKERS: dict[int, Callable[[Path], None]] = {1: schema_1, 2: schema_2, 3: schema_3}
 
 
 def test_every_earlier_schema_has_a_maker() -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.memory import Draft, Store
 from node.recall import context, recall
 from protocol.names import check_agent_name
 
 
-def by_number(scores: dict[int, float]) -> dict[int, context.Beside]:
-    return {at: ((at - 1, at - 2), (at + 1, at + 2)) for at in scores}
+def scores_of(scores: dict[int, float]) -> context.Scores:
+    return context.Scores.of(scores.items())
 
 
-def test_a_memory_of_mean_length_keeps_its_score_and_a_longer_one_loses() -> None:
-    found = context.renormalised({1: 2.0, 2: 2.0, 3: 2.0}, {1: 100, 2: 400, 3: 20}, 100.0)
+def as_dict(scores: context.Scores) -> dict[int, float]:
+    return dict(zip(scores.ids.tolist(), scores.values.tolist(), strict=True))
 
-    assert found[1] == pytest.approx(2.0)
-    assert found[2] < 2.0 < found[3]
+
+def by_number(scores: dict[int, float]) -> context.Beside:
+    return context.Beside.by_number(scores_of(scores).ids)
 
 
 def test_feedback_takes_the_telling_topics_that_were_not_asked_for() -> None:
@@ -42,7 +46,7 @@ def test_without_a_score_there_is_no_feedback() -> None:
 def test_neighbours_gain_where_scores_go_together() -> None:
     scores = {10: 3.0, 11: 3.0, 12: 3.0}
 
-    found = context.with_neighbours(scores, by_number(scores), 1000)
+    found = as_dict(context.with_neighbours(scores_of(scores), by_number(scores), 1000))
 
     assert found[11] > found[10] > 3.0
     assert found[13] == found[9] > found[14] > 0.0
@@ -51,12 +55,39 @@ def test_neighbours_gain_where_scores_go_together() -> None:
 def test_neighbours_gain_nothing_where_scores_stand_apart() -> None:
     scores = {10: 3.0, 200: 2.0, 400: 3.0, 700: 1.0}
 
-    assert context.with_neighbours(scores, by_number(scores), 1000) == scores
+    assert as_dict(context.with_neighbours(scores_of(scores), by_number(scores), 1000)) == scores
 
 
 def test_the_correlation_of_one_score_is_none() -> None:
-    assert context.autocorrelation({1: 5.0}, {1: ((0,), (2,))}, 100) == 0.0
-    assert context.autocorrelation({}, {}, 100) == 0.0
+    assert context.autocorrelation(scores_of({1: 5.0}), by_number({1: 5.0}), 100) == 0.0
+    assert context.autocorrelation(context.NONE, context.Beside.of({}), 100) == 0.0
+
+
+def test_neighbours_by_number_and_those_that_were_looked_up_are_the_same_where_nothing_is_hidden() -> None:
+    scores = {10: 3.0, 11: 1.0, 13: 2.0}
+    looked_up = {at: ([at - 1, at - 2], [at + 1, at + 2]) for at in scores}
+
+    by_look_up = context.with_neighbours(scores_of(scores), context.Beside.of(looked_up), 1000)
+
+    assert as_dict(by_look_up) == as_dict(context.with_neighbours(scores_of(scores), by_number(scores), 1000))
+
+
+@given(
+    st.dictionaries(st.integers(0, 60), st.floats(0.01, 9.0), max_size=30),
+    st.dictionaries(st.integers(0, 60), st.floats(0.01, 9.0), max_size=30),
+    st.integers(1, 70),
+)
+def test_scores_are_summed_and_ordered_as_dicts_would_be(
+    one: dict[int, float], other: dict[int, float], most: int
+) -> None:
+    summed = context.with_feedback(scores_of(one), scores_of(other), 0.5)
+
+    expected = {at: one.get(at, 0.0) + 0.5 * other.get(at, 0.0) for at in one | other}
+    assert as_dict(summed) == pytest.approx(expected)
+    assert summed.best(most) == sorted(as_dict(summed), key=lambda at: (-as_dict(summed)[at], at))[:most]
+    assert summed.at(np.arange(60), -1.0).tolist() == pytest.approx(
+        [expected.get(at, -1.0) for at in range(60)]
+    )
 
 
 def test_the_answer_to_a_question_beside_it_in_the_log_is_recalled(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ DAY_S = 86_400.0
 def found(
     path: str, *, score: float = 1.0, importance: float = 0.5, at: float = 0.0, topics: str = ""
 ) -> Found:
-    return Found(1, path, 1, "", "text", importance, at, topics, score)
+    return Found(1, path, 1, "", "text", importance, at, topics, None, score, "mesh")
 
 
 def candidate(path: str, text: str, *, agent: str = "a", score: float = 1.0, title: str = "") -> Candidate:

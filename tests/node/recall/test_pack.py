@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.memory.sizes import Size
 from node.recall import tokens
 from node.recall.excerpt import MARK
 from node.recall.fuse import Candidate
-from node.recall.pack import SEPARATOR, join, pack
+from node.recall.pack import pack
+from node.recall.tokens import SEPARATOR
 
 PIECES = st.sampled_from(
     [
@@ -40,11 +43,11 @@ def candidate(path: str, text: str, *, title: str = "", cut: bool = False) -> Ca
 @settings(max_examples=200)
 @given(CANDIDATES, st.integers(1, 200))
 def test_the_joined_text_never_exceeds_the_budget(candidates: list[Candidate], budget_tokens: int) -> None:
-    packed = pack(candidates, ["walrus"], budget_tokens)
+    made = pack(candidates, ["walrus"], budget_tokens)
 
-    assert tokens.count(join(packed)) <= budget_tokens
-    assert [one.tokens for one in packed] == [tokens.count(one.text) for one in packed]
-    assert packed == pack(candidates, ["walrus"], budget_tokens)
+    assert tokens.count(made.text) == made.tokens <= budget_tokens
+    assert [one.tokens for one in made.packed] == [tokens.count(one.text) for one in made.packed]
+    assert made.packed == pack(candidates, ["walrus"], budget_tokens).packed
 
 
 @given(CANDIDATES, st.integers(1, 200))
@@ -53,36 +56,38 @@ def test_something_is_quoted_where_a_word_of_the_best_fits(
 ) -> None:
     first_word = candidates[0].text.split(maxsplit=1)[0]
 
-    packed = pack(candidates, ["walrus"], budget_tokens)
+    made = pack(candidates, ["walrus"], budget_tokens)
 
-    assert join(packed).strip() or tokens.count(first_word) > budget_tokens
+    assert made.text.strip() or tokens.count(first_word) > budget_tokens
 
 
 def test_nothing_is_packed_of_nothing() -> None:
-    assert pack([], ["walrus"], 100) == []
-    assert join([]) == ""
+    made = pack([], ["walrus"], 100)
+
+    assert (made.packed, made.text, made.tokens) == ([], "", 0)
 
 
 def test_what_fits_is_quoted_whole_under_its_title_in_the_order_given() -> None:
-    packed = pack(
+    made = pack(
         [candidate("/b", "It sings.", title="Walrus"), candidate("/a", "The sea is cold.")], ["walrus"], 100
     )
 
-    assert join(packed) == f"Walrus\nIt sings.{SEPARATOR}The sea is cold."
+    packed = made.packed
+    assert made.text == f"Walrus\nIt sings.{SEPARATOR}The sea is cold."
     assert [one.by_words for one in packed] == [True, False]
     assert not any(one.cut for one in packed)
 
 
 def test_a_title_that_begins_the_text_is_not_said_twice() -> None:
-    packed = pack([candidate("/a", "Walrus\nIt sings.", title="Walrus")], ["walrus"], 100)
+    made = pack([candidate("/a", "Walrus\nIt sings.", title="Walrus")], ["walrus"], 100)
 
-    assert join(packed) == "Walrus\nIt sings."
+    assert made.text == "Walrus\nIt sings."
 
 
 def test_the_best_is_cut_at_a_sentence_rather_than_dropped_for_a_shorter_one() -> None:
     long = "Much came before. The walrus sings at night. " + "Much came after it, too. " * 20
 
-    packed = pack([candidate("/long", long), candidate("/short", "Sea.")], ["walrus"], 10)
+    packed = pack([candidate("/long", long), candidate("/short", "Sea.")], ["walrus"], 10).packed
 
     assert packed[0].text == f"{MARK} The walrus sings at night. {MARK}"
     assert packed[0].cut
@@ -93,7 +98,7 @@ def test_what_no_longer_fits_is_skipped_and_gets_the_room_that_is_left() -> None
     big = candidate("/big", "The walrus swims far. " + "Ice drifts along the coast of the north. " * 20)
     small = candidate("/small", "A seal is no walrus.")
 
-    packed = pack([first, big, small], ["walrus"], 60)
+    packed = pack([first, big, small], ["walrus"], 60).packed
 
     assert [one.candidate.path for one in packed] == ["/first", "/small", "/big"]
     assert [one.cut for one in packed] == [False, False, True]
@@ -106,15 +111,15 @@ def test_texts_that_are_more_tokens_joined_than_apart_stay_within_the_budget() -
     apart = tokens.count("walrus;]/") + tokens.count(SEPARATOR) + tokens.count("A seal.")
     assert tokens.count(f"walrus;]/{SEPARATOR}A seal.") > apart
 
-    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart)] == ["/a"]
-    assert len(pack(candidates, ["walrus"], apart + 1)) == 2
+    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart).packed] == ["/a"]
+    assert len(pack(candidates, ["walrus"], apart + 1).packed) == 2
 
 
 def test_the_room_between_texts_is_counted_before_the_next_is_chosen() -> None:
     candidates = [candidate("/a", "walrus"), candidate("/b", "The sea is cold"), candidate("/c", "Ice")]
     apart = tokens.count("walrus") + tokens.count("The sea is cold")
 
-    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart)] == ["/a", "/c"]
+    assert [one.candidate.path for one in pack(candidates, ["walrus"], apart).packed] == ["/a", "/c"]
 
 
 def test_near_duplicates_are_quoted_once() -> None:
@@ -126,7 +131,7 @@ def test_near_duplicates_are_quoted_once() -> None:
         ],
         ["walrus"],
         100,
-    )
+    ).packed
 
     assert [one.candidate.path for one in packed] == ["/a", "/c"]
 
@@ -134,10 +139,31 @@ def test_near_duplicates_are_quoted_once() -> None:
 def test_the_same_word_under_two_titles_is_two_memories() -> None:
     packed = pack(
         [candidate("/1", "done", title="Task 1"), candidate("/2", "done", title="Task 2")], ["task"], 100
-    )
+    ).packed
 
     assert [one.text for one in packed] == ["Task 1\ndone", "Task 2\ndone"]
 
 
 def test_an_excerpt_stays_one_though_it_fits() -> None:
-    assert pack([candidate("/a", f"The walrus {MARK}", cut=True)], ["walrus"], 100)[0].cut
+    assert pack([candidate("/a", f"The walrus {MARK}", cut=True)], ["walrus"], 100).packed[0].cut
+
+
+def test_sizes_that_were_counted_are_told_and_known_ones_are_not_counted_again() -> None:
+    made = pack([msgspec.structs.replace(candidate("/a", "The walrus sings"), id=7)], ["walrus"], 100)
+    ((at, size),) = made.counted
+    known = msgspec.structs.replace(candidate("/a", "The walrus sings"), id=7, size=size)
+
+    again = pack([known, candidate("/b", "A seal.")], ["walrus"], 100)
+
+    assert (at, size) == (7, Size(tokens.count("The walrus sings"), tokens.count("The walrus sings") + 1))
+    assert again.tokens == tokens.count(again.text)
+    assert [number for number, _ in again.counted] == [0]
+
+
+def test_memories_with_unlike_sketches_are_not_compared() -> None:
+    text = "The old walrus sings through the long and cold night while all the seals listen in the dark."
+    one = msgspec.structs.replace(candidate("/a", text), sketch=1)
+    other = msgspec.structs.replace(candidate("/b", text), sketch=0x7F7F7F7F7F7F7F7F)
+
+    assert len(pack([one, other], ["walrus"], 100).packed) == 2
+    assert len(pack([one, msgspec.structs.replace(other, sketch=1)], ["walrus"], 100).packed) == 1

@@ -16,6 +16,11 @@ TEXTS = st.one_of(
     st.sampled_from(["x" * 2_000, "=" * 500, "word " * 300, "a\n\n\n\n\tb " * 50]),
 )
 
+TEXTS_TO_JOIN = st.one_of(
+    st.text(min_size=1, max_size=40),
+    st.text("ab1 .,;:'\"!?()[]{}<>/\\-_#*…—’é漢🎉\n\t\x1c\u2028", min_size=1, max_size=20),
+)
+
 
 def test_tokens_are_those_of_the_named_encoding() -> None:
     assert tokens.ENCODING == "cl100k_base"
@@ -79,3 +84,13 @@ def test_something_is_left_whenever_the_first_word_fits(text: str, budget_tokens
 )
 def test_a_cut_falls_between_words_where_one_fits(text: str, budget_tokens: int, piece: str) -> None:
     assert tokens.cut_at(text, budget_tokens) == piece
+
+
+@given(st.lists(TEXTS_TO_JOIN, min_size=1, max_size=5))
+def test_texts_joined_are_the_sum_of_their_parts(texts: list[str]) -> None:
+    parts = [stripped for text in texts if (stripped := text.strip())]
+    sizes = [(tokens.count(part), part) for part in parts]
+
+    total = sum(tokens.count_before_separator(part, alone) for alone, part in sizes[:-1])
+
+    assert total + sum(alone for alone, _ in sizes[-1:]) == tokens.count(tokens.SEPARATOR.join(parts))
