@@ -97,12 +97,18 @@ def recall(
 
 
 def search(
-    words: Words,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="WORDS…", help="Words; '\"a phrase\"' and 'deploy*' must be there."),
+    ],
     limit: Annotated[int, typer.Option("--limit", "-n", help="Memories at most.")] = 10,
     agent: Agent = None,
     mesh: Mesh = None,
 ) -> Answer:
-    """Memories that hold the words, best first."""
+    """Memories that hold the words, best first.
+
+    "In quotes" they stand side by side; deploy* is any word that begins so.
+    """
     with open_memory(agent, mesh) as memory:
         hits = memory.search(" ".join(words), limit)
 

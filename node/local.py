@@ -169,7 +169,11 @@ class LocalMemory:
         return self._store.relations.grants()
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
-        """Memories that hold words of `query`, best first."""
+        """Memories that hold words of `query`, best first.
+
+        What stands in double quotes must be there side by side, and a word that begins as `deploy*` does;
+        other words then only rank. No text is refused but an empty one.
+        """
         return self._store.search(query, limit)
 
     def recall(

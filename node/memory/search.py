@@ -206,21 +206,23 @@ class Search:
         return count
 
 
-def hit(found: Found, wanted: Iterable[str]) -> Hit:
-    """What `search` shows of a memory found."""
+def hit(found: Found, wanted: Iterable[str], at: int | None = None) -> Hit:
+    """What `search` shows of a memory found, around `at` or around its first word that is wanted."""
     return Hit(
         path=found.path,
         version=found.version,
         title=found.title,
         score=found.score,
-        excerpt=window(found.text, frozenset(wanted)),
+        excerpt=window(found.text, frozenset(wanted), at),
     )
 
 
-def window(text: str, wanted: frozenset[str]) -> str:
-    """At most `EXCERPT_CHARS` of `text` around its first word that is wanted, on one line, cuts marked."""
-    first = next((at for at in re.finditer(r"\w+", text[:65_536]) if wanted.intersection(terms(at[0]))), None)
-    start = max(0, (first.start() if first is not None else 0) - EXCERPT_CHARS // 4)
+def window(text: str, wanted: frozenset[str], at: int | None = None) -> str:
+    """At most `EXCERPT_CHARS` of `text` around `at`, or its first wanted word, on one line, cuts marked."""
+    if at is None:
+        words = re.finditer(r"\w+", text[:65_536])
+        at = next((word.start() for word in words if wanted.intersection(terms(word[0]))), 0)
+    start = max(0, at - EXCERPT_CHARS // 4)
     start = 0 if start < EXCERPT_CHARS // 4 else start
     piece = text[start : start + EXCERPT_CHARS]
     end = start + len(piece)
@@ -244,7 +246,13 @@ def _match(
     *,
     together: bool,
 ) -> list[Found]:
-    expression = _expression(scored, together=together)
+    return matching(connection, _expression(scored, together=together), limit, visibilities)
+
+
+def matching(
+    connection: apsw.Connection, expression: str, limit: int, visibilities: Iterable[str] | None
+) -> list[Found]:
+    """The best `limit` for an expression of FTS5, best first; ties to the older."""
     if visibilities is None:
         rows = connection.execute(_FIND_ALL, (expression, limit))
     else:

@@ -34,6 +34,17 @@ def test_a_text_is_remembered_found_read_and_forgotten(avm: Avm) -> None:
     assert "forgotten" in avm("history", "/n/r").out
 
 
+def test_a_phrase_and_a_beginning_are_looked_for(avm: Avm) -> None:
+    avm("remember", "Blue-green deployments since May.", "-a", "alice", "--path", "/n/r")
+    avm("remember", "Green and blue deployments.", "--path", "/n/s")
+
+    phrase = avm("search", '"blue green"', "--json").envelope["data"]
+    beginning = avm("search", "deploym*", "--json").envelope["data"]
+
+    assert [hit["path"] for hit in phrase] == ["/n/r"]
+    assert {hit["path"] for hit in beginning} == {"/n/r", "/n/s"}
+
+
 def test_a_recall_explains_itself(avm: Avm) -> None:
     avm("remember", "The release is on Friday.", "-a", "alice", "--path", "/n/r")
 
