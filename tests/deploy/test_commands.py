@@ -11,6 +11,9 @@ import pytest
 
 from deploy.cli import app
 from node import MemoryNode
+from node.config import NodeConfig
+from node.embedder import stop_encoder
+from node.encoder.weights import is_available
 from tests.deploy.conftest import Avm
 from tests.support.waiting import wait_for
 
@@ -221,6 +224,24 @@ def test_with_its_node_running_a_command_talks_to_it(avm: Avm) -> None:
         assert avm("ask", "ingress", "-a", "alice", "--budget", "0").status == 2
         assert avm("who-knows", "ingress", "-a", "alice", "--via", "rumour").status == 2
         assert avm("who-knows", "ingress", "-a", "alice", "--via", "librarian").status == 1
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
+def test_without_a_node_a_paraphrase_is_recalled_too(avm: Avm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVM_VECTORS", "auto")
+    avm("remember", "The physician examined the child.", "-a", "alice", "--path", "/doctor")
+    avm("remember", "The train to Basel leaves at noon.", "--path", "/train")
+    question = ("recall", "a kid visits the doctor's office", "--budget", "12", "--json")
+    try:
+        wait_for(lambda: not avm(*question).envelope["data"]["notes"], timeout=60)
+
+        found = avm(*question).envelope["data"]
+    finally:
+        stop_encoder(NodeConfig.load())
+
+    assert [item["path"] for item in found["items"]] == ["/doctor"]
+    assert found["hops"]["vector"] == 1
 
 
 def test_a_question_to_the_mesh_without_a_node_says_how_to_start_one(avm: Avm) -> None:

@@ -6,47 +6,20 @@ the end where the extra is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from node import MemoryNode, NodeClient
 from node.embedder import Embedder
-from node.encoder.errors import EncoderUnavailable
 from node.encoder.weights import is_available
 from node.memory import Draft, Store
-from node.memory.vectors import Vectors
 from node.recall import recall
 from protocol.names import AgentName
+from tests.support.encoders import StandIn
 from tests.support.settings import MakeConfig
 from tests.support.waiting import wait_for
-
-ANIMALS = ("cat", "feline", "dog")
-
-
-class StandIn:
-    """Texts about animals are alike, and so are all others."""
-
-    def __init__(self) -> None:
-        self.works = True
-        self.closed = False
-
-    def embed(self, texts: Sequence[str], *, bulk: bool, timeout_s: float) -> Vectors:
-        if not self.works:
-            raise EncoderUnavailable("the stand-in is out")
-        vectors = np.zeros((len(texts), 384), np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            row[0 if any(word in text for word in ANIMALS) else 1] = 1.0
-        return vectors
-
-    def try_query(self, text: str, wait_s: float) -> Vectors | None:
-        found: Vectors | None = self.embed([text], bulk=False, timeout_s=wait_s)[0] if self.works else None
-        return found
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -96,6 +69,20 @@ def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedd
     assert [item.path for item in found.items] == ["/dog"]
 
 
+def test_what_may_not_be_read_takes_no_place_from_what_may(store: Store, embedder: Embedder) -> None:
+    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(200)])
+    store.remember(Draft(text="The dog sleeps under the table.", path="/dog", visibility="mesh"))
+    store.remember_many([Draft(text=f"Train {n} is late.", visibility="mesh") for n in range(5)])
+    embedder.changed()
+    wait_for(lambda: embedder.embedded() == 206)
+
+    near = embedder.nearest("feline", 3, readable={"mesh"})
+
+    assert near is not None
+    assert [at for at, _ in near] == [201, 202, 203]
+    assert embedder.nearest("feline", 300, readable=()) == []
+
+
 def test_without_an_encoder_words_answer_and_the_trouble_is_told(
     store: Store, embedder: Embedder, encoder: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +112,21 @@ def test_an_overwritten_memory_is_embedded_anew(store: Store, embedder: Embedder
     assert embedder.embedded() == 1
     assert near is not None
     assert near[0][1] < 0.5
+
+
+def test_without_a_thread_it_embeds_no_longer_than_it_may(store: Store, encoder: StandIn) -> None:
+    store.remember_many([Draft(text=f"The cat sleeps {n} times.") for n in range(100)])
+    embedder = Embedder(store, encoder, "stand-in")
+
+    embedder.catch_up_within(0.0)
+    assert (embedder.embedded(), embedder.trouble) == (0, "")
+    embedder.catch_up_within(60.0)
+    assert embedder.embedded() == 100
+    encoder.works = False
+    store.remember(Draft(text="The dog, too."))
+    embedder.catch_up_within(60.0)
+    assert "out" in embedder.trouble
+    embedder.close()
 
 
 @pytest.mark.processes
