@@ -90,6 +90,7 @@ class MemoryNode(LocalMemory):
                 name: getattr(self, name)
                 for name in (
                     *("remember", "read", "history", "forget", "browse", "search", "recall"),
+                    *("survey", "fetch"),
                     *("erase", "diff", "changes", "timeline", "topics"),
                     *("link", "unlink", "links", "explore", "grant", "revoke", "grants"),
                     *("check_memory", "backup"),

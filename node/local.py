@@ -22,8 +22,11 @@ from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary
 from node.memory.relations import Link, Step
 from node.memory.store import Store
 from node.memory.transfer import Import, Imported, exported
+from node.recall.fetch import fetch as fetch_from
 from node.recall.recall import Nearest, Recall
 from node.recall.recall import recall as recall_from
+from node.recall.survey import Survey
+from node.recall.survey import survey as survey_of
 from protocol.errors import InvalidInput
 from protocol.names import check_agent_name
 
@@ -212,6 +215,24 @@ class LocalMemory:
         """Without a node nobody embeds in the background."""
         if self._embedder is not None:
             self._embedder.catch_up_within(CATCH_UP_S)
+
+    def survey(self, query: str, *, budget_tokens: int = 500) -> Survey:
+        """What we remember of `query`, a line for each memory with what it costs to `fetch` it.
+
+        In the order of `recall`; the listing is at most `budget_tokens` tokens of cl100k.
+        """
+        found = survey_of(self._store, query, budget_tokens, nearest=self._nearest(None))
+        notes = why_by_words(self._embedder, found.hops)
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes)) if notes else found
+
+    def fetch(self, paths: Sequence[str], *, budget_tokens: int = 1000, about: str = "") -> Recall:
+        """The memories at `paths`, in this order, in at most `budget_tokens` tokens of cl100k.
+
+        Where not all fit whole, the long ones are cut to what they say `about` that question, or to their
+        beginnings. Paths where nothing is remembered are named in the notes; `NotFound` where that is so of
+        all.
+        """
+        return fetch_from(self._store, paths, budget_tokens, about=about)
 
     def check_memory(self) -> Health:
         """Read every page of the file and compare what is derived from the log with the log."""

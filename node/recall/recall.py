@@ -16,7 +16,7 @@ import msgspec
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
 from node.recall import tokens
-from node.recall.candidates import NEAREST, Reason, gather
+from node.recall.candidates import NEAREST, Gathered, Reason, gather
 from node.recall.fuse import Candidate, fuse, pool
 from node.recall.pack import Packed, join, pack
 from protocol.topics import query_terms
@@ -29,8 +29,8 @@ NOTHING_FITS = "the budget is too small for a single word of what matched"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory quoted. `source` tells how it was found: words, topic, words+topic, or context (its meaning,
-    or its place beside one that was found); `cut` marks an excerpt.
+    """A memory quoted. `source` tells how it was found: words, topic, words+topic, context (its meaning, or
+    its place beside one that was found), or path where it was fetched; `cut` marks an excerpt.
 
     `tokens` is the item alone; scores compare within one recall.
     """
@@ -77,12 +77,26 @@ def recall(
     `explain` the reasons of all candidates come along, the best first.
     """
     check_count("budget_tokens", budget_tokens)
+    wanted, gathered, candidates = ranked(
+        store, query, budget_tokens, visibilities=visibilities, nearest=nearest
+    )
+    answer = _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
+    return msgspec.structs.replace(answer, reasons=tuple(gathered.reasons)) if explain else answer
+
+
+def ranked(
+    store: Store,
+    query: str,
+    budget_tokens: int,
+    *,
+    visibilities: Collection[str] | None = None,
+    nearest: Nearest | None = None,
+) -> tuple[list[str], Gathered, list[Candidate]]:
+    """The terms of the question, what was gathered for it, and that as candidates, best first."""
     wanted = query_terms(check_query(query))
     near = nearest(query, NEAREST) if nearest is not None else None
     gathered = gather(store, wanted, budget_tokens, visibilities, near)
-    candidates = fuse(gathered.found, wanted, agent=store.agent)
-    answer = _answer(candidates, wanted, budget_tokens, hops=gathered.hops)
-    return msgspec.structs.replace(answer, reasons=tuple(gathered.reasons)) if explain else answer
+    return wanted, gathered, fuse(gathered.found, wanted, agent=store.agent)
 
 
 def merge(

@@ -48,6 +48,22 @@ def test_a_phrase_and_a_beginning_are_looked_for(avm: Avm) -> None:
     assert {hit["path"] for hit in beginning} == {"/n/r", "/n/s"}
 
 
+def test_two_steps_show_what_there_is_and_bring_what_is_chosen(avm: Avm) -> None:
+    avm("remember", "The release is on Friday. " * 20, "-a", "alice", "--path", "/n/r")
+    avm("remember", "No release without tests.", "--path", "/n/s")
+
+    listed = avm("survey", "when", "is", "the", "release?").out
+    told = avm("survey", "release", "--budget", "20", "--json").envelope
+    fetched = avm("fetch", "/n/s", "/n/r", "--budget", "40", "--about", "Friday")
+
+    assert "/n/r  120 tokens  The release is on Friday." in listed
+    assert (told["count"], told["data"]["omitted"]) == (1, 1)
+    assert fetched.out.startswith("No release without tests.")
+    assert "by path" in fetched.out
+    assert avm("fetch", "/none").status == 1
+    assert avm("fetch", "none").status == 2
+
+
 def test_a_recall_explains_itself(avm: Avm) -> None:
     avm("remember", "The release is on Friday.", "-a", "alice", "--path", "/n/r")
 
