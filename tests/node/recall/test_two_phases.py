@@ -165,7 +165,7 @@ def test_all_are_whole_where_they_fit_and_the_long_are_cut_where_not(store: Stor
 
 def test_texts_that_are_more_tokens_joined_than_apart_stay_within_the_budget(tmp_path: Path) -> None:
     with Store.open(tmp_path / "b.db", AgentName("bob")) as other:
-        other.remember_many([Draft(text=f"'sb walrus {n} :;\"", path=f"/{n}") for n in range(10)])
+        other.remember_many([Draft(text=f"'sb walrus {n}:;\"", path=f"/{n}") for n in range(10)])
         paths = [f"/{n}" for n in range(10)]
         apart = sum(item.tokens for item in fetch(other, paths, 1_000).items) + len(paths) - 1
         assert fetch(other, paths, 1_000).tokens > apart
