@@ -51,8 +51,11 @@ def embedder_for(store: Store, config: NodeConfig) -> Embedder | None:
     """An embedder as the settings want it, not started; None where `why_without` says why."""
     if why_without(config):
         return None
-    client = EncoderClient(config.runtime_dir, model=config.encoder_model)
-    return Embedder(store, client, model_identity(config.encoder_model))
+    return Embedder(store, _client(config), model_identity(config.encoder_model))
+
+
+def _client(config: NodeConfig) -> EncoderClient:
+    return EncoderClient(config.runtime_dir, model=config.encoder_model, device=config.encoder_device)
 
 
 def why_by_words(embedder: Embedder | None, hops: Mapping[str, int]) -> tuple[str, ...]:
@@ -66,7 +69,7 @@ def stop_encoder(config: NodeConfig) -> bool:
     """End the encoder of this host, which would else wait for its idle time; whether one ran."""
     if why_without(config):
         return False
-    with EncoderClient(config.runtime_dir, model=config.encoder_model) as client:
+    with _client(config) as client:
         return client.stop_server()
 
 

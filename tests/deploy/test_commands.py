@@ -120,6 +120,20 @@ def test_bad_input_is_one_line_that_names_the_field_and_nothing_is_written(
     assert list(short_folder.rglob("*.db")) == []
 
 
+@pytest.mark.parametrize("device", ["my GPU", "cuda:", "cuda:0,1", "GPU"])
+def test_a_device_that_is_none_is_one_line_that_says_where_it_was_set(
+    avm: Avm, device: str, monkeypatch: pytest.MonkeyPatch, short_folder: Path
+) -> None:
+    monkeypatch.setenv("AVM_ENCODER_DEVICE", device)
+
+    ran = avm("remember", "x", "-a", "alice")
+
+    assert ran.status == 2
+    assert ran.err.startswith(f"avm: encoder_device: {device!r} is none; use cpu")
+    assert "the environment" in ran.err
+    assert list(short_folder.rglob("*.db")) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [

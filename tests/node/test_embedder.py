@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from node import MemoryNode, NodeClient
-from node.embedder import Embedder
-from node.encoder.weights import is_available
+from node.config import NodeConfig
+from node.embedder import Embedder, stop_encoder, why_without
 from node.memory import Draft, Store
 from node.recall import recall
 from protocol.names import AgentName
 from tests.support.encoders import StandIn
 from tests.support.settings import MakeConfig
 from tests.support.waiting import wait_for
+
+SENTENCE = "the night build of our gateway timed out twice because a certificate had run out. " * 2
 
 
 @pytest.fixture
@@ -40,6 +43,16 @@ def embedder(store: Store, encoder: StandIn) -> Iterator[Embedder]:
     yield made
     made.close()
     assert encoder.closed
+
+
+@pytest.fixture
+def real(make_config: MakeConfig) -> Iterator[NodeConfig]:
+    """Settings with the real encoder, which ends with the test; skips without the extra."""
+    config = make_config(vectors="auto")
+    if reason := why_without(config):
+        pytest.skip(reason)
+    yield config
+    stop_encoder(config)
 
 
 def test_what_shares_no_word_is_recalled_by_its_meaning(store: Store, embedder: Embedder) -> None:
@@ -130,16 +143,33 @@ def test_without_a_thread_it_embeds_no_longer_than_it_may(store: Store, encoder:
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
-def test_a_node_recalls_a_paraphrase_with_the_real_encoder(make_config: MakeConfig) -> None:
-    config = make_config(vectors="auto")
-    with MemoryNode("alice", config=config) as node, NodeClient("alice", config=config) as client:
+def test_a_node_recalls_a_paraphrase_with_the_real_encoder(real: NodeConfig) -> None:
+    with MemoryNode("alice", config=real) as node, NodeClient("alice", config=real) as client:
         node.remember("The physician examined the child.", path="/doctor")
         node.remember("The train to Basel leaves at noon.", path="/train")
         wait_for(lambda: node.status().embedded == 2, timeout=60)
 
         found = client.recall("a kid visits the doctor's office", budget_tokens=12)
-
-        assert node._embedder is not None
-        node._embedder._encoder.stop_server()  # type: ignore[attr-defined]
     assert found.items[0].path == "/doctor"
+
+
+@pytest.mark.processes
+def test_an_encoder_killed_while_it_embeds_costs_no_memory_its_vector(real: NodeConfig) -> None:
+    with MemoryNode("alice", config=real) as node:
+        node.remember("warm")
+        wait_for(lambda: node.status().embedded == 1, timeout=60)
+        node.remember_many([Draft(text=f"Sentence {n}: {SENTENCE}") for n in range(200)])
+        wait_for(lambda: (node.status().embedded or 0) > 64, timeout=60)
+        (encoder,) = (
+            child
+            for child in psutil.Process().children()
+            if any("encoder" in word for word in child.cmdline())
+        )
+
+        encoder.kill()
+        midway = node.status().embedded or 0
+        wait_for(lambda: node.status().embedded == 201, timeout=60)
+
+        ids = [at for batch, _ in node._store.vectors.stored() for at in batch]
+    assert midway < 201
+    assert sorted(ids) == list(range(1, 202))
