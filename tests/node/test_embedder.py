@@ -83,7 +83,7 @@ def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedd
 
 
 def test_what_may_not_be_read_takes_no_place_from_what_may(store: Store, embedder: Embedder) -> None:
-    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(200)])
+    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(100)])
     store.remember(Draft(text="The dog sleeps under the table.", path="/dog", visibility="mesh"))
     store.remember_many([Draft(text=f"Train {n} is late.", visibility="mesh") for n in range(5)])
     embedder.changed()
@@ -158,7 +158,7 @@ def test_an_encoder_killed_while_it_embeds_costs_no_memory_its_vector(real: Node
     with MemoryNode("alice", config=real) as node:
         node.remember("warm")
         wait_for(lambda: node.status().embedded == 1, timeout=60)
-        node.remember_many([Draft(text=f"Sentence {n}: {SENTENCE}") for n in range(200)])
+        node.remember_many([Draft(text=f"Sentence {n}: {SENTENCE}") for n in range(100)])
         wait_for(lambda: (node.status().embedded or 0) > 64, timeout=60)
         (encoder,) = (
             child
@@ -168,8 +168,8 @@ def test_an_encoder_killed_while_it_embeds_costs_no_memory_its_vector(real: Node
 
         encoder.kill()
         midway = node.status().embedded or 0
-        wait_for(lambda: node.status().embedded == 201, timeout=60)
+        wait_for(lambda: node.status().embedded == 101, timeout=60)
 
         ids = [at for batch, _ in node._store.vectors.stored() for at in batch]
-    assert midway < 201
-    assert sorted(ids) == list(range(1, 202))
+    assert midway < 101
+    assert sorted(ids) == list(range(1, 102))
