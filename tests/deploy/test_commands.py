@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import app
+from deploy.memory_commands import BATCH
 from node import MemoryNode
 from node.config import NodeConfig
 from node.embedder import stop_encoder
@@ -221,12 +223,55 @@ def test_a_bad_line_anywhere_leaves_nothing_ingested(avm: Avm, short_folder: Pat
     assert list(short_folder.rglob("*.db")) == []
 
 
+def test_a_line_that_expired_before_the_second_batch_leaves_nothing_ingested(
+    avm: Avm, short_folder: Path
+) -> None:
+    lines = [f'{{"text": "fine {n}"}}' for n in range(BATCH + 10)]
+    (short_folder / "b.jsonl").write_text("\n".join([*lines, '{"text": "late", "expires_at": 1}']))
+
+    ran = avm("ingest", str(short_folder / "b.jsonl"), "-a", "alice")
+
+    assert ran.status == 2
+    assert f"b.jsonl:{BATCH + 11}: expires_at" in ran.err
+    assert list(short_folder.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("given", [b"caf\xe9 \x00", b"\xff" * 3, b"", b" \n", b"x" * 10 * 1024 * 1024])
+def test_what_is_no_text_on_standard_input_is_refused(
+    avm: Avm, given: bytes, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+    ran = avm("remember", "-", "-a", "alice")
+
+    assert ran.status == 2
+    assert ran.err.startswith("avm: text: ")
+    assert ran.err.count("\n") == 1
+    assert list(short_folder.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("argument", ["/caf\udce9", "\udcff", "-\u202e", '"'])
+def test_bytes_that_are_no_text_end_no_command_in_a_traceback(avm: Avm, argument: str) -> None:
+    avm("remember", "x is here", "-a", "alice")
+
+    commands = (
+        "remember recall survey search read fetch history browse forget diff topics timeline links explore"
+    )
+    for command in [*commands.split(), "ingest", "export", "import", "backup"]:
+        ran = avm(command, "--json", "--", argument)
+
+        assert ran.status in (0, 1, 2), command
+        assert ran.envelope["status"] in ("ok", "error"), command
+        assert ran.err == "", command
+
+
 def test_what_would_drive_a_terminal_is_not_printed(avm: Avm) -> None:
-    avm("remember", "before \x1b[31mred\x1b[0m [bold]after[/bold]", "-a", "alice", "--path", "/t")
+    avm("remember", "before \x1b[31mred\x1b[0m \u202ertl [bold]after[/bold]", "-a", "alice", "--path", "/t")
 
     shown = avm("read", "/t").out
 
     assert "\x1b" not in shown
+    assert "\u202e" not in shown
     assert "[bold]after[/bold]" in shown
 
 
