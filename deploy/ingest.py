@@ -8,6 +8,7 @@ headings, so that ingesting again finds the same memories.
 from __future__ import annotations
 
 import re
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from node.memory.records import (
     Draft,
     Visibility,
     check_draft,
+    check_expiry,
 )
 from protocol.errors import InvalidInput
 
@@ -181,7 +183,7 @@ def _pieces(text: str) -> Iterable[str]:
 
 def _checked(draft: Draft, where: str) -> Draft:
     try:
-        return check_draft(draft)
+        return check_expiry(check_draft(draft), time.time())
     except InvalidInput as error:
         raise InvalidInput(f"{where}: {error.field}", error.problem, error.fix) from None
 
@@ -190,7 +192,9 @@ def _read(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise InvalidInput(str(file), f"is no UTF-8 at byte {error.start}", "convert it first") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problem = f"is no UTF-8 at byte {error.start}"
+        raise InvalidInput(f"{file}:{line}", problem, "convert the file first") from None
     except OSError as error:
         raise InvalidInput(str(file), f"cannot be read ({error.strerror})", "check its permissions") from None
 

@@ -39,6 +39,8 @@ def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     register(app, "remember", aliases=("add",), panel=PANEL)(remember)
     register(app, "recall", panel=PANEL)(recall)
+    register(app, "survey", panel=PANEL)(survey)
+    register(app, "fetch", panel=PANEL)(fetch)
     register(app, "search", panel=PANEL)(search)
     register(app, "read", aliases=("get",), panel=PANEL)(read)
     register(app, "history", panel=PANEL)(history)
@@ -96,13 +98,58 @@ def recall(
     return answer_of(found, sources=sources)
 
 
-def search(
+def survey(
     words: Words,
+    budget: Annotated[int, typer.Option("--budget", "-b", help="Tokens (cl100k) of the listing.")] = 500,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """What there is on a question, a line for each memory with its cost; then fetch those you want."""
+    with open_memory(agent, mesh) as memory:
+        found = memory.survey(" ".join(words), budget_tokens=budget)
+
+    def show(console: Console) -> None:
+        for entry in found.entries:
+            console.print(
+                f"[bold]{safe(entry.path)}[/bold]  [dim]{entry.tokens} tokens[/dim]  {safe(entry.summary)}"
+            )
+        more = f", {found.omitted} more matched" if found.omitted else ""
+        console.print(f"[dim]{found.tokens} of {found.budget_tokens} tokens{more}[/dim]")
+        for note in found.notes:
+            console.print(f"[yellow]{safe(note)}[/yellow]")
+
+    return Answer(data=found, count=len(found.entries), show=show)
+
+
+def fetch(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Where the memories are.")],
+    budget: Annotated[int, typer.Option("--budget", "-b", help="Tokens (cl100k) at most.")] = 1000,
+    about: Annotated[
+        str, typer.Option(help="A question: what is too long is cut to what it says of it.")
+    ] = "",
+    sources: Annotated[bool, typer.Option(help="List the memories quoted.")] = True,
+    agent: Agent = None,
+    mesh: Mesh = None,
+) -> Answer:
+    """The texts of memories, in this order, inside a token budget."""
+    with open_memory(agent, mesh) as memory:
+        found = memory.fetch(paths, budget_tokens=budget, about=about)
+    return answer_of(found, sources=sources)
+
+
+def search(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="WORDS…", help="Words; '\"a phrase\"' and 'deploy*' must be there."),
+    ],
     limit: Annotated[int, typer.Option("--limit", "-n", help="Memories at most.")] = 10,
     agent: Agent = None,
     mesh: Mesh = None,
 ) -> Answer:
-    """Memories that hold the words, best first."""
+    """Memories that hold the words, best first.
+
+    "In quotes" they stand side by side; deploy* is any word that begins so.
+    """
     with open_memory(agent, mesh) as memory:
         hits = memory.search(" ".join(words), limit)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from node.announcer import Announcer, announced
 from node.config import NodeConfig
-from node.embedder import Embedder, embedder_for, why_without
+from node.embedder import why_without
 from node.feeds import LibrarianFeeds
 from node.local import LocalMemory, drafts_from
 from node.memory.records import Receipt
@@ -41,7 +41,6 @@ class MemoryNode(LocalMemory):
     """A running node. `close` it, or use it in a `with`; it takes commands of its user until then."""
 
     _announcer: Announcer | None = None  # Not there yet while the memory is opened.
-    _embedder: Embedder | None = None
 
     def __init__(
         self, agent: str, *, config: NodeConfig | None = None, on_stop: Callable[[], object] | None = None
@@ -54,20 +53,18 @@ class MemoryNode(LocalMemory):
         super().__init__(agent, config=config)
         self._on_stop = on_stop
         self._feeds = LibrarianFeeds()
-        self._server = Server(self._store)
+        self._server = Server(self._store, self._nearest)
         try:
             self._endpoint = self._endpoint_for(self._store.instance)
         except BaseException:
             super().close()
             raise
         self._announcer = Announcer(self._store, self._endpoint.driver, self._feeds)
-        self._questions = Questions(self._store, self._endpoint)
-        self._embedder = embedder_for(self._store, self.config)
+        self._questions = Questions(self._store, self._endpoint, self._embedder)
         try:
             self._endpoint.start()
             self._announcer.start()
             if self._embedder is not None:
-                self._nearest = self._embedder.nearest
                 self._embedder.start()
         except BaseException:
             self.close()
@@ -93,6 +90,7 @@ class MemoryNode(LocalMemory):
                 name: getattr(self, name)
                 for name in (
                     *("remember", "read", "history", "forget", "browse", "search", "recall"),
+                    *("survey", "fetch"),
                     *("erase", "diff", "changes", "timeline", "topics"),
                     *("link", "unlink", "links", "explore", "grant", "revoke", "grants"),
                     *("check_memory", "backup"),
@@ -192,8 +190,6 @@ class MemoryNode(LocalMemory):
         """Say goodbye to the mesh and close the memory. May be called twice."""
         if self._announcer is not None:
             self._announcer.close()
-        if self._embedder is not None:
-            self._embedder.close()
         self._server.close()
         self._endpoint.close()
         super().close()
@@ -203,6 +199,9 @@ class MemoryNode(LocalMemory):
             self._announcer.changed()
         if self._embedder is not None:
             self._embedder.changed()
+
+    def _embed(self) -> None:
+        """The embedder's own thread does."""
 
     def _remember_many(self, drafts: list[dict[str, Any]]) -> list[Receipt]:
         return self.remember_many(drafts_from(drafts))

@@ -20,6 +20,7 @@ from node.net.endpoint import MemberInfo
 from node.net.register import Register
 from node.questions import check_timeout
 from node.recall.recall import Recall
+from node.recall.survey import Survey
 from node.results import NodeStatus, Via, WhoKnows
 from protocol.errors import InvalidInput, NotFound
 from protocol.names import check_agent_name
@@ -159,6 +160,15 @@ class NodeClient:
             visibilities=None if visibilities is None else list(visibilities),
             explain=explain,
         )
+
+    def survey(self, query: str, *, budget_tokens: int = 500) -> Survey:
+        """See `MemoryNode.survey`."""
+        return self._control.call(Survey, "survey", query=query, budget_tokens=budget_tokens)
+
+    def fetch(self, paths: Sequence[str], *, budget_tokens: int = 1000, about: str = "") -> Recall:
+        """See `MemoryNode.fetch`."""
+        given = paths if isinstance(paths, str) else list(paths)
+        return self._control.call(Recall, "fetch", paths=given, budget_tokens=budget_tokens, about=about)
 
     def check_memory(self) -> Health:
         """See `MemoryNode.check_memory`."""

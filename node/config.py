@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +13,8 @@ import platformdirs
 from node.net.config import MeshConfig, home, load
 from protocol.errors import InvalidInput
 from protocol.names import AgentName
+
+_DEVICE = re.compile(r"[a-z]{2,16}(:\d{1,2})?")
 
 
 def _data_dir() -> Path:
@@ -41,6 +44,9 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     one encoder process a host, and half a kilobyte a memory in the file and in this process."""
     encoder_model: str = ""
     """A folder with a model of sentence-transformers, 384 wide; empty for the packaged all-MiniLM-L6-v2."""
+    encoder_device: str = "cpu"
+    """What the encoder computes on: `cpu` is int8 by ONNX Runtime, any other a device of torch, in float32,
+    such as `cuda`, `cuda:1` or `mps`. Where it cannot be used nothing is embedded; `avm status` says why."""
 
     @classmethod
     def load(cls, options: Mapping[str, Any] | None = None) -> Self:
@@ -57,6 +63,12 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
         for name in ("max_memories", "max_file_bytes"):
             if not 0 <= getattr(self, name) < 1 << 62:
                 raise InvalidInput(name, f"{getattr(self, name)} is out of range", "use 0 for none, or more")
+        if _DEVICE.fullmatch(self.encoder_device) is None:
+            raise InvalidInput(
+                "encoder_device",
+                f"{self.encoder_device!r} is none",
+                "use cpu, or one of torch such as cuda:0",
+            )
         return self
 
     def memory_file(self, agent: AgentName) -> Path:

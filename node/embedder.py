@@ -1,14 +1,18 @@
 """Embeds what is remembered, in a thread of its own, by the host's encoder; finds what is near a question.
 
 A write never waits for it: until a memory is embedded it is found by its words. Where no encoder can be had
-the reason is kept for `status`, and tried again later.
+the reason is kept for `status`, and tried again later. Where no node runs there is no thread: a recall then
+uses the vectors that are stored, and embeds what is pending as far as that takes a moment.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from node.config import NodeConfig
@@ -26,6 +30,14 @@ _BATCH = 64
 _RETRY_S = 30.0
 QUERY_S = 0.25
 """How long a question waits for its vector; then it is answered by words alone, and says so."""
+COLD_QUERY_S = 2.0
+"""The same without a node, whose encoder may have to be started: that takes about a second."""
+CATCH_UP_S = 2.0
+"""How long a recall without a node may embed what is pending, its encoder started in that time."""
+MOST_READ = 4_096
+"""Nearest memories looked through for those that an asker may read."""
+BY_WORDS = "found by words alone: the question had no vector in time"
+NONE_EMBEDDED = "found by words alone: no memory has its vector yet"
 
 
 def why_without(config: NodeConfig) -> str:
@@ -39,15 +51,25 @@ def embedder_for(store: Store, config: NodeConfig) -> Embedder | None:
     """An embedder as the settings want it, not started; None where `why_without` says why."""
     if why_without(config):
         return None
-    client = EncoderClient(config.runtime_dir, model=config.encoder_model)
-    return Embedder(store, client, model_identity(config.encoder_model))
+    return Embedder(store, _client(config), model_identity(config.encoder_model))
+
+
+def _client(config: NodeConfig) -> EncoderClient:
+    return EncoderClient(config.runtime_dir, model=config.encoder_model, device=config.encoder_device)
+
+
+def why_by_words(embedder: Embedder | None, hops: Mapping[str, int]) -> tuple[str, ...]:
+    """A note for an answer in which the memory's vectors should have had a part and had none."""
+    if embedder is None or hops["vector"]:
+        return ()
+    return (BY_WORDS if embedder.embedded() else NONE_EMBEDDED,)
 
 
 def stop_encoder(config: NodeConfig) -> bool:
     """End the encoder of this host, which would else wait for its idle time; whether one ran."""
     if why_without(config):
         return False
-    with EncoderClient(config.runtime_dir, model=config.encoder_model) as client:
+    with _client(config) as client:
         return client.stop_server()
 
 
@@ -73,10 +95,14 @@ class Embedder:
         self._changed = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="avm-embedder", daemon=True)
+        self._is_loaded = False
+        self._catching_up = threading.Lock()
+        self._query_s = COLD_QUERY_S
         self.trouble = ""
 
     def start(self) -> None:
         """Begin to embed."""
+        self._query_s = QUERY_S
         self._changed.set()
         self._thread.start()
 
@@ -87,18 +113,55 @@ class Embedder:
     def catch_up(self) -> None:
         """Embed everything now, in this thread; for who never calls `start`."""
         self._load()
-        self._embed_pending()
+        self._embed_pending(_RETRY_S)
+
+    def catch_up_within(self, seconds: float) -> None:
+        """Load what is stored and embed what is pending, as far as it takes no longer than about `seconds`.
+
+        For who never calls `start`, from any thread. Why it could not go on is in `trouble`.
+        """
+        deadline = time.monotonic() + seconds
+        if not self._catching_up.acquire(timeout=seconds):
+            return
+        try:
+            if not self._is_loaded:
+                self._load()
+            self._embed_pending(_RETRY_S, deadline)
+            self.trouble = ""
+        except NodeClosed:
+            raise
+        except MeshError as error:
+            self.trouble = str(error)
+        finally:
+            self._catching_up.release()
 
     def embedded(self) -> int:
         """How many memories have their vector."""
         return len(self._index)
 
-    def nearest(self, query: str, count: int) -> list[tuple[int, float]] | None:
-        """(version id, cosine) of the `count` nearest, the nearest first; None without a vector in time."""
+    def nearest(
+        self, query: str, count: int, *, readable: Collection[str] | None = None
+    ) -> list[tuple[int, float]] | None:
+        """(version id, cosine) of the `count` nearest, the nearest first; None without a vector in time.
+
+        Only of those that are `readable`, where given: they are looked for among the nearest `MOST_READ`, so
+        that what an asker may not read takes no place from what it may.
+        """
         if not len(self._index):
             return None
-        vector = self._encoder.try_query(query, QUERY_S)
-        return None if vector is None else self._index.search(vector, count)
+        vector = self._encoder.try_query(query, self._query_s)
+        if vector is None:
+            return None
+        if readable is None:
+            return self._index.search(vector, count)
+        most = count
+        while True:
+            near = self._index.search(vector, most)
+            allowed = self._store.vectors.readable([at for at, _ in near], readable)
+            found = [(at, cosine) for at, cosine in near if at in allowed]
+            if len(found) >= count or len(near) < most or most >= MOST_READ:
+                return found[:count]
+            most = min(most * 8, MOST_READ)
 
     def close(self) -> None:
         """End the thread; the encoder goes on for others. May be called twice."""
@@ -114,7 +177,7 @@ class Embedder:
             while not self._closed.is_set():
                 self._changed.wait()
                 self._changed.clear()
-                self._until_closed(self._embed_pending)
+                self._until_closed(partial(self._embed_pending, _RETRY_S))
         except NodeClosed:
             return
 
@@ -138,14 +201,19 @@ class Embedder:
         self._store.vectors.use(self._model)
         for ids, vectors in self._store.vectors.stored():
             self._index.add(ids, vectors)
+        self._is_loaded = True
 
-    def _embed_pending(self) -> None:
+    def _embed_pending(self, patience_s: float, deadline: float = math.inf) -> None:
+        """All of it, or what can be done by `deadline`. Raises EncoderUnavailable."""
         while not self._closed.is_set():
             pending = self._store.vectors.pending(_BATCH)
             if pending is None:
                 return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
             try:
-                vectors = self._encoder.embed(pending.texts, bulk=True, timeout_s=_RETRY_S)
+                vectors = self._encoder.embed(pending.texts, bulk=True, timeout_s=min(patience_s, left))
             except EncoderRefused as error:
                 raise EncoderUnavailable(str(error)) from None
             self._store.vectors.add(pending, vectors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from node.config import NodeConfig
+from node.embedder import CATCH_UP_S, embedder_for, why_by_words
 from node.housekeeper import Housekeeper
 from node.memory.access import Grant
 from node.memory.backup import Copy, Health
@@ -20,8 +22,11 @@ from node.memory.records import Draft, Hit, Memory, Receipt, Statistics, Summary
 from node.memory.relations import Link, Step
 from node.memory.store import Store
 from node.memory.transfer import Import, Imported, exported
+from node.recall.fetch import fetch as fetch_from
 from node.recall.recall import Nearest, Recall
 from node.recall.recall import recall as recall_from
+from node.recall.survey import Survey
+from node.recall.survey import survey as survey_of
 from protocol.errors import InvalidInput
 from protocol.names import check_agent_name
 
@@ -29,13 +34,12 @@ from protocol.names import check_agent_name
 class LocalMemory:
     """Opened by one process at a time, used by any of its threads. Close it, or use it in a `with`."""
 
-    _nearest: Nearest | None = None  # By words and topics alone, unless a node's embedder says what is near.
-
     def __init__(self, agent: str, *, config: NodeConfig | None = None) -> None:
         """Raises `InvalidInput`, `MemoryInUse` (names the owner's pid) or `MemoryUnusable`."""
         self.agent = check_agent_name(agent)
         self.config = config if config is not None else NodeConfig.load()
         self._store = self._open()
+        self._embedder = embedder_for(self._store, self.config)
         self._housekeeper = Housekeeper(self._store, self._changed)
         self._housekeeper.start()
 
@@ -169,7 +173,11 @@ class LocalMemory:
         return self._store.relations.grants()
 
     def search(self, query: str, limit: int = 10) -> list[Hit]:
-        """Memories that hold words of `query`, best first."""
+        """Memories that hold words of `query`, best first.
+
+        What stands in double quotes must be there side by side, and a word that begins as `deploy*` does;
+        other words then only rank. No text is refused but an empty one.
+        """
         return self._store.search(query, limit)
 
     def recall(
@@ -180,15 +188,51 @@ class LocalMemory:
         visibilities: Collection[str] | None = None,
         explain: bool = False,
     ) -> Recall:
-        """What we remember of `query`, in at most `budget_tokens` tokens of cl100k."""
-        return recall_from(
+        """What we remember of `query`, in at most `budget_tokens` tokens of cl100k.
+
+        By words, topics, and meaning where the extra `semantic` is installed; a note says when a question
+        was answered by words alone though it is.
+        """
+        found = recall_from(
             self._store,
             query,
             budget_tokens,
             visibilities=visibilities,
-            nearest=self._nearest,
+            nearest=self._nearest(visibilities),
             explain=explain,
         )
+        notes = why_by_words(self._embedder, found.hops)
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes)) if notes else found
+
+    def _nearest(self, readable: Collection[str] | None) -> Nearest | None:
+        """What finds memories by meaning among those that are `readable`, all for None."""
+        if self._embedder is None:
+            return None
+        self._embed()
+        return partial(self._embedder.nearest, readable=readable)
+
+    def _embed(self) -> None:
+        """Without a node nobody embeds in the background."""
+        if self._embedder is not None:
+            self._embedder.catch_up_within(CATCH_UP_S)
+
+    def survey(self, query: str, *, budget_tokens: int = 500) -> Survey:
+        """What we remember of `query`, a line for each memory with what it costs to `fetch` it.
+
+        In the order of `recall`; the listing is at most `budget_tokens` tokens of cl100k.
+        """
+        found = survey_of(self._store, query, budget_tokens, nearest=self._nearest(None))
+        notes = why_by_words(self._embedder, found.hops)
+        return msgspec.structs.replace(found, notes=(*found.notes, *notes)) if notes else found
+
+    def fetch(self, paths: Sequence[str], *, budget_tokens: int = 1000, about: str = "") -> Recall:
+        """The memories at `paths`, in this order, in at most `budget_tokens` tokens of cl100k.
+
+        Where not all fit whole, the long ones are cut to what they say `about` that question, or to their
+        beginnings. Paths where nothing is remembered are named in the notes; `NotFound` where that is so of
+        all.
+        """
+        return fetch_from(self._store, paths, budget_tokens, about=about)
 
     def check_memory(self) -> Health:
         """Read every page of the file and compare what is derived from the log with the log."""
@@ -214,6 +258,8 @@ class LocalMemory:
 
     def close(self) -> None:
         """Fold the log into the file and let the next owner in. May be called twice."""
+        if self._embedder is not None:
+            self._embedder.close()
         self._housekeeper.close()
         self._store.close()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from node.embedder import Embedder, why_by_words
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
 from node.net.driver import now
@@ -43,8 +44,8 @@ _LIBRARIANS = 2  # Asked one after the other, before gossip.
 class Questions:
     """Of one node. From any thread but the driver's."""
 
-    def __init__(self, store: Store, endpoint: Endpoint) -> None:
-        self._store, self._endpoint = store, endpoint
+    def __init__(self, store: Store, endpoint: Endpoint, embedder: Embedder | None) -> None:
+        self._store, self._endpoint, self._embedder = store, endpoint, embedder
 
     def who_knows(self, query: str, *, limit: int, via: Via) -> WhoKnows:
         """See `MemoryNode.who_knows`."""
@@ -159,11 +160,13 @@ class Questions:
             lambda number, _: RecallRequest(number, query[:MAX_QUERY_CHARS], budget_tokens),
             timeout_s=timeout_s,
         )
-        own = recall_from(self._store, query, budget_tokens)
+        nearest = None if self._embedder is None else self._embedder.nearest
+        own = recall_from(self._store, query, budget_tokens, nearest=nearest)
         outcome = pending.wait()
 
         parts: list[Sequence[Item]] = [own.items]
         notes = [found.note] if found.note else []
+        notes += why_by_words(self._embedder, own.hops)
         for agent, reply in outcome.replies.items():
             match reply:
                 case RecallReply():

@@ -7,13 +7,14 @@ user's commands. What waits is bounded; beyond that the asker is told that we ar
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
 
 from node.memory.store import Store
 from node.net.control import Workers
 from node.net.endpoint import Endpoint
-from node.recall.recall import Item
+from node.recall.recall import Item, Nearest
 from node.recall.recall import recall as recall_from
 from protocol import wire
 from protocol.effects import Route
@@ -34,10 +35,10 @@ _WAITING = 64
 
 
 class Server:
-    """Answers recall requests."""
+    """Answers recall requests. `nearest` makes what finds memories by meaning among those readable."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, nearest: Callable[[Collection[str]], Nearest | None]) -> None:
+        self._store, self._nearest = store, nearest
         self._workers = Workers("avm-serving", threads=_THREADS, limit=_WAITING)
 
     def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
@@ -56,7 +57,9 @@ class Server:
         budget = min(request.budget_tokens, MAX_SERVED_TOKENS)
         readable = self._store.relations.readable_by(asker)
         while True:
-            found = recall_from(self._store, request.query, budget, visibilities=readable)
+            found = recall_from(
+                self._store, request.query, budget, visibilities=readable, nearest=self._nearest(readable)
+            )
             frame = _frame(owner, request.request, [_quote(item) for item in found.items])
             if frame is not None:
                 return frame

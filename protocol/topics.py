@@ -146,6 +146,28 @@ def content_terms(text: str) -> list[str]:
     return found
 
 
+def spellings(text: str) -> list[str]:
+    """The words of `text` in order as `terms` has them before stemming: case, accents and joiners aside.
+
+    An identifier gives its parts, then itself; of scripts without spaces between words the pairs are given.
+    """
+    found: list[str] = []
+    for raw in _split(text):
+        if is_unspaced(raw):
+            found += _dense_terms(raw)
+        elif whole := _fold(raw):
+            parts = [part for part in _SEAM.split(raw) if part.strip("'")]
+            if len(parts) > 1:
+                found += [folded for part in parts if (folded := _fold(part))]
+            found.append(whole)
+    return found
+
+
+def is_unspaced(text: str) -> bool:
+    """Whether there are characters in it that give terms in pairs, as their script has no spaces."""
+    return not text.isascii() and _DENSE_RUN.search(text) is not None
+
+
 def extract(text: str, *, title: str = "", tags: Iterable[str] = ()) -> list[Topic]:
     """What a memory is about: at most `MAX_TOPICS`, by weight descending, ties by term.
 
@@ -229,12 +251,14 @@ _older: dict[str, _Word] = {}
 
 
 def _words(text: str) -> list[_Word]:
-    if text.isascii():
-        found = _ASCII_WORD.findall(text)
-    else:
-        found = _wide_word().findall(unicodedata.normalize("NFKC", text))
     known = _memo.get
-    return [known(raw) or _learn(raw) for raw in found]
+    return [known(raw) or _learn(raw) for raw in _split(text)]
+
+
+def _split(text: str) -> list[str]:
+    if text.isascii():
+        return _ASCII_WORD.findall(text)
+    return _wide_word().findall(unicodedata.normalize("NFKC", text))
 
 
 def _learn(raw: str) -> _Word:
@@ -251,7 +275,7 @@ def _learn(raw: str) -> _Word:
 def _understand(raw: str) -> _Word:
     if raw.isascii() and raw.isalpha() and raw[1:].islower():
         return _plain_word(raw, raw.lower())
-    if not raw.isascii() and _DENSE_RUN.search(raw):
+    if is_unspaced(raw):
         found = tuple(_dense_terms(raw))
         return _Word(found, found, _USUAL_WORTH, True)
     whole = _fold(raw)

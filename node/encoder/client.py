@@ -123,6 +123,10 @@ class EncoderClient:
                 process.terminate()  # It is about to listen, or to find that another does.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
+        for child in list(_children) if ran else ():  # It may be that of a client that was closed.
+            if str(self.path) in map(str, child.args if isinstance(child.args, list) else ()):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout_s)
         return ran
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from node.encoder.errors import EncoderUnavailable, WrongWeights
+from node.encoder.errors import EncoderUnavailable, UnusableDevice, WrongWeights
 from node.encoder.weights import WEIGHTS, check_weights, locate
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def load_engine(
 ) -> Engine:
     """Load a model, the packaged one where `model` is empty; `threads` 0 takes two, or one on one processor.
 
-    Raises EncoderUnavailable without the extra, WrongWeights where the files are not what they should be.
+    Raises EncoderUnavailable without the extra, WrongWeights where the files are not what they should be,
+    UnusableDevice where this machine, or the engine, cannot compute on `device`.
     """
     folder = locate(model)
     if not model:
@@ -60,6 +61,8 @@ def load_engine(
 
     if is_supported(folder) and device == "cpu":
         return OnnxEngine(folder, threads=count)
+    if engine == "onnx" and device != "cpu":
+        raise UnusableDevice(f"encoder_device: {device} cannot be used by the engine onnx; set it to cpu")
     if engine == "onnx":
         raise WrongWeights(f"{folder}: no BERT encoder with mean pooling; set the engine to torch")
     return TorchEngine(folder, threads=count, device=device)
@@ -129,6 +132,11 @@ class TorchEngine:
             raise EncoderUnavailable(f"the engine torch cannot be loaded: {error}") from error
 
         torch.set_num_threads(threads)
+        try:
+            torch.zeros(1, device=device)  # What is wrong with a device is not to be taken for a wrong model.
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise UnusableDevice(f"encoder_device: {device} cannot be used ({why}); set it to cpu") from error
         try:
             self._model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError) as error:

@@ -27,6 +27,13 @@ class WrongWeights(EncoderUnavailable):
     exit_status = 2
 
 
+class UnusableDevice(EncoderUnavailable):
+    """The device that was configured is not one that the engine can use here; the message names it."""
+
+    code = "unusable-device"
+    exit_status = 2
+
+
 BY_CODE: dict[str, type[MeshError]] = {
-    kind.code: kind for kind in (EncoderUnavailable, EncoderRefused, WrongWeights)
+    kind.code: kind for kind in (EncoderUnavailable, EncoderRefused, WrongWeights, UnusableDevice)
 }

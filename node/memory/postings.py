@@ -190,7 +190,7 @@ class Postings:
         """The lengths of all live memories, once."""
         if self._lengths is not None:
             return
-        ids, sizes = connection.execute(_SIZES).fetchone()
+        ((ids, sizes),) = connection.execute(_SIZES)
         self._lengths = np.zeros(1024, np.uint32)
         if ids is None:
             return
@@ -225,7 +225,7 @@ def stands_for_many(term: str) -> bool:
 def _entries(
     connection: apsw.Connection, terms: Sequence[str], most: int
 ) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
-    """By term its occurrences, 8 * id + halves, one more than `most` at the most; None where there are none."""
+    """By term its occurrences, 8 * id + halves, at most one more than `most`; None where there are none."""
     limit = most + 1 if most >= 0 else _NO_LIMIT
     single = [term for term in terms if not stands_for_many(term)]
     if single:
@@ -234,7 +234,7 @@ def _entries(
     for term in terms:
         if stands_for_many(term):
             last = term + _PAST_EVERY_CHARACTER
-            _, joined = connection.execute(_LIST_OF_MANY, (term, limit, last)).fetchone()
+            ((_, joined),) = connection.execute(_LIST_OF_MANY, (term, limit, last))
             yield term, None if joined is None else _numbers(joined)
 
 

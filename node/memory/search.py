@@ -25,7 +25,7 @@ from node.memory.topic_index import token
 from protocol.topics import first_place
 
 MAX_SCANNED = 16_384
-"""Entries of lists that choose the candidates. Higher lets commoner words choose; each thousand costs 20 us."""
+"""Entries that choose the candidates. Higher lets commoner words choose; each thousand costs 20 us."""
 
 MAX_LISTED = 65_536
 """Occurrences of a term whose list is read; a commoner one tells next to nothing beside any other."""
@@ -40,7 +40,8 @@ K1, B = 1.2, 0.9
 
 _VISIBLE_AT_ONCE = 256
 _FETCH = """
-    SELECT v.id, v.path, v.version, v.title, v.text, v.importance, v.written_at, h.topics, h.sketch, 0.0, v.visibility
+    SELECT v.id, v.path, v.version, v.title, v.text, v.importance, v.written_at, h.topics, h.sketch, 0.0,
+        v.visibility
     FROM versions v JOIN head h ON h.path = v.path AND h.latest = v.id AND h.live
     WHERE v.id IN (SELECT value FROM json_each(?)) ORDER BY v.id"""
 _VISIBLE = f"""
@@ -187,15 +188,17 @@ class Search:
         for held in common:
             places = np.searchsorted(held.ids, ids).clip(max=len(held.ids) - 1)
             has = held.ids[places] == ids
-            worth = np.float32(self._worth(held))
-            scores[has] += self._gains(ids[has], held.halves[places[has]], worth)
+            more = self._gains(ids[has], held.halves[places[has]], np.float32(self._worth(held)))
+            scores[has] = scores[has] + more
         return ids, scores
 
     def _gains(self, ids: Ids, halves: NDArray[np.uint8], worth: Floats | np.float32) -> Floats:
         lengths = self._postings.lengths(ids)
         often = halves.astype(np.float32) / np.float32(2.0)
-        norm = np.float32(K1 * (1.0 - B)) + lengths * np.float32(K1 * B / self._postings.mean_length)
-        gains: Floats = worth * often * np.float32(K1 + 1.0) / (often + norm)
+        norm: Floats = lengths * np.float32(K1 * B / self._postings.mean_length)
+        norm += np.float32(K1 * (1.0 - B))
+        gains: Floats = np.float32(K1 + 1.0) * often / (often + norm)
+        gains *= worth
         gains[lengths == 0.0] = 0.0
         return gains
 
@@ -220,20 +223,22 @@ def parted(counts: Sequence[int], most: int | None = None) -> tuple[list[int], l
     return list(range(chosen)), list(range(chosen, len(counts)))
 
 
-def hit(found: Found, wanted: Iterable[str]) -> Hit:
-    """What `search` shows of a memory found."""
+def hit(found: Found, wanted: Iterable[str], at: int | None = None) -> Hit:
+    """What `search` shows of a memory found, around `at` or around its first word that is wanted."""
     return Hit(
         path=found.path,
         version=found.version,
         title=found.title,
         score=found.score,
-        excerpt=window(found.text, frozenset(wanted)),
+        excerpt=window(found.text, frozenset(wanted), at),
     )
 
 
-def window(text: str, wanted: frozenset[str]) -> str:
-    """At most `EXCERPT_CHARS` of `text` around its first word that is wanted, on one line, cuts marked."""
-    start = max(0, (first_place(text[:_LOOKED_THROUGH_CHARS], wanted) or 0) - EXCERPT_CHARS // 4)
+def window(text: str, wanted: frozenset[str], at: int | None = None) -> str:
+    """At most `EXCERPT_CHARS` of `text` around `at`, or its first wanted word, on one line, cuts marked."""
+    if at is None:
+        at = first_place(text[:_LOOKED_THROUGH_CHARS], wanted) or 0
+    start = max(0, at - EXCERPT_CHARS // 4)
     start = 0 if start < EXCERPT_CHARS // 4 else start
     piece = text[start : start + EXCERPT_CHARS]
     end = start + len(piece)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import apsw
 
-from node.memory import backup, database, schema, search
+from node.memory import backup, database, forms, schema, search
 from node.memory.backup import Copy, Health
 from node.memory.cache import Cache
 from node.memory.commit import GroupCommit
@@ -29,6 +29,7 @@ from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
 from node.memory.postings import Postings
 from node.memory.prepared import Prepared, prepare
+from node.memory.query import parse, place
 from node.memory.quota import Quota
 from node.memory.records import (
     MAX_PAGE,
@@ -54,7 +55,6 @@ from node.memory.vectors import VectorTable
 from node.memory.writer import Writer
 from protocol.errors import InvalidInput, NotFound, StorageFailure
 from protocol.names import AgentName
-from protocol.topics import query_terms
 
 _READ = f"SELECT {COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
 NO_QUOTA = Quota()
@@ -259,13 +259,24 @@ class Store:
     def search(
         self, query: str, limit: int = 10, *, visibilities: Collection[str] | None = None
     ) -> list[Hit]:
-        """Memories that hold words of `query`, best first; nothing in it is an operator.
+        """Memories that hold words of `query`, best first; "phrases" and beginnings* of words must be there.
 
-        Only those of `visibilities` are looked at, where given.
+        Nothing else in it is an operator, see `node.memory.query`. Only those of `visibilities` are looked
+        at, where given.
         """
         check_count("limit", limit, MAX_PAGE)
-        wanted = query_terms(check_query(query))
-        return [search.hit(found, wanted) for found in self.find(wanted, limit, visibilities=visibilities)]
+        asked = parse(check_query(query))
+        if asked.is_plain:
+            found = self.find(asked.words, limit, visibilities=visibilities)
+            return [search.hit(one, asked.words) for one in found]
+        self.sweep()
+        try:
+            found = forms.find(
+                self._readers.get(), self._search, asked, limit=limit, visibilities=visibilities
+            )
+        except apsw.Error as error:
+            raise database.translate(error, self.path) from error
+        return [search.hit(one, asked.shown, place(asked, one.text)) for one in found]
 
     def find(
         self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None

@@ -7,13 +7,15 @@ of another model than the one in use are dropped, and the cursor goes back to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import apsw
 import msgspec
 import numpy as np
+from msgspec import json
 from numpy.typing import NDArray
 
+from node.memory import access
 from node.memory.commit import GroupCommit
 from node.memory.database import Readers
 
@@ -26,6 +28,10 @@ _PENDING = """
 _ALL = """
     SELECT x.id, x.scale, x.vector FROM vectors x JOIN versions v ON v.id = x.id
     JOIN head h ON h.path = v.path AND h.latest = v.id AND h.live"""
+_READABLE = f"""
+    SELECT v.id FROM json_each(?2) wanted JOIN versions v ON v.id = wanted.value
+    JOIN head h ON h.path = v.path AND h.latest = v.id AND h.live
+    WHERE {access.condition("v", "?1")}"""
 _MOST_CHARS = 4_096  # Of a text; the model reads 256 tokens.
 
 
@@ -71,6 +77,11 @@ class VectorTable:
             [previous for _, previous, _, _, _ in rows if previous is not None],
             rows[-1][0],
         )
+
+    def readable(self, ids: Sequence[int], readable: Collection[str]) -> frozenset[int]:
+        """Those of these versions that are the latest of a live memory and `readable`, see `access`."""
+        values = (json.encode(sorted(readable)).decode(), json.encode(list(ids)).decode())
+        return frozenset(at for (at,) in self._readers.rows(_READABLE, values))
 
     def add(self, pending: Pending, vectors: Vectors) -> None:
         """Store the vectors of `pending`, drop what they supersede, move the cursor: one transaction."""

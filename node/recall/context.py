@@ -1,4 +1,4 @@
-"""What surrounds the words of a question: the company they keep, their meaning, what was written next to them.
+"""What surrounds a question's words: the company they keep, their meaning, what was written beside them.
 
 Pure arithmetic over scores by position in the log (version ids). Three additions to BM25, each measured on
 real questions:
@@ -199,4 +199,4 @@ def autocorrelation(scores: Scores, beside: Beside, size: int | None) -> float:
 def _summed(ids: Ids, values: Values) -> Scores:
     """One score for each id: the sum of those given."""
     distinct, places = np.unique(ids, return_inverse=True)
-    return Scores(distinct, np.bincount(places, values, minlength=len(distinct)))
+    return Scores(distinct, np.bincount(places, values, minlength=len(distinct)).astype(np.float64))

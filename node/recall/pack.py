@@ -128,7 +128,9 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
     for candidate in candidates:
         if made.packed and made.left < max(2, budget_tokens // _NEARLY_FULL):
             break
-        block = _whole(candidate)  # With the title: the same word under two titles is two memories.
+        block = block_of(
+            candidate.title, candidate.text
+        )  # With the title: the same word under two titles is two memories.
         size = made.size_within(candidate, block)
         if size is not None:
             if not made.is_known(candidate, block):
@@ -145,8 +147,9 @@ def pack(candidates: Iterable[Candidate], wanted: Sequence[str], budget_tokens: 
     return made
 
 
-def _whole(candidate: Candidate) -> str:
-    text, title = candidate.text.strip(), candidate.title.strip()
+def block_of(title: str, text: str) -> str:
+    """A memory as it is quoted: its title, where the text does not begin with it, and its text."""
+    title, text = title.strip(), text.strip()
     return text if not title or text.startswith(title) else f"{title}\n{text}"
 
 

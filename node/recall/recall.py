@@ -15,7 +15,7 @@ import msgspec
 
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
-from node.recall.candidates import NEAREST, Reason, gather
+from node.recall.candidates import NEAREST, Gathered, Reason, gather
 from node.recall.fuse import Candidate, fuse, pool
 from node.recall.pack import Pack, Packed, pack
 from protocol.topics import query_terms
@@ -28,8 +28,8 @@ NOTHING_FITS = "the budget is too small for a single word of what matched"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory quoted. `source` tells how it was found: words, topic, words+topic, or context (its meaning,
-    or its place beside one that was found); `cut` marks an excerpt.
+    """A memory quoted. `source` tells how it was found: words, topic, words+topic, context (its meaning, or
+    its place beside one that was found), or path where it was fetched; `cut` marks an excerpt.
 
     `tokens` is the item alone; scores compare within one recall.
     """
@@ -48,7 +48,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 class Recall(msgspec.Struct, frozen=True, kw_only=True):
     """An answer: the text to read, what it quotes in that order, and what it took.
 
-    `hops` counts look-ups by stage: `fts` in the index, with the rows of what it found, `sqlite` of other rows; `silent_peers` names who was asked and did not answer in time.
+    `hops` counts look-ups by stage: `fts` in the index, with the rows of what that found, `sqlite` of other
+    rows. `silent_peers` names who was asked and did not answer in time.
     """
 
     text: str
@@ -76,10 +77,9 @@ def recall(
     `explain` the reasons of all candidates come along, the best first.
     """
     check_count("budget_tokens", budget_tokens)
-    wanted = query_terms(check_query(query))
-    near = nearest(query, NEAREST) if nearest is not None else None
-    gathered = gather(store, wanted, budget_tokens, visibilities, near)
-    candidates = fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
+    wanted, gathered, candidates = ranked(
+        store, query, budget_tokens, visibilities=visibilities, nearest=nearest
+    )
     made = pack(candidates, wanted, budget_tokens)
     for at, size in made.counted:
         store.sizes.put(at, size)
@@ -87,6 +87,21 @@ def recall(
     if not explain:
         return answer
     return msgspec.structs.replace(answer, reasons=gathered.signs.reasons(gathered.found))
+
+
+def ranked(
+    store: Store,
+    query: str,
+    budget_tokens: int,
+    *,
+    visibilities: Collection[str] | None = None,
+    nearest: Nearest | None = None,
+) -> tuple[list[str], Gathered, list[Candidate]]:
+    """The terms of the question, what was gathered for it, and that as candidates, best first."""
+    wanted = query_terms(check_query(query))
+    near = nearest(query, NEAREST) if nearest is not None else None
+    gathered = gather(store, wanted, budget_tokens, visibilities, near)
+    return wanted, gathered, fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
 
 
 def merge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import app
+from deploy.memory_commands import BATCH
 from node import MemoryNode
+from node.config import NodeConfig
+from node.embedder import stop_encoder
+from node.encoder.weights import is_available
 from tests.deploy.conftest import Avm
 from tests.support.waiting import wait_for
 
@@ -32,6 +37,33 @@ def test_a_text_is_remembered_found_read_and_forgotten(avm: Avm) -> None:
     assert avm("forget", "/n/r").status == 0
     assert avm("read", "/n/r").status == 1
     assert "forgotten" in avm("history", "/n/r").out
+
+
+def test_a_phrase_and_a_beginning_are_looked_for(avm: Avm) -> None:
+    avm("remember", "Blue-green deployments since May.", "-a", "alice", "--path", "/n/r")
+    avm("remember", "Green and blue deployments.", "--path", "/n/s")
+
+    phrase = avm("search", '"blue green"', "--json").envelope["data"]
+    beginning = avm("search", "deploym*", "--json").envelope["data"]
+
+    assert [hit["path"] for hit in phrase] == ["/n/r"]
+    assert {hit["path"] for hit in beginning} == {"/n/r", "/n/s"}
+
+
+def test_two_steps_show_what_there_is_and_bring_what_is_chosen(avm: Avm) -> None:
+    avm("remember", "The release is on Friday. " * 20, "-a", "alice", "--path", "/n/r")
+    avm("remember", "No release without tests.", "--path", "/n/s")
+
+    listed = avm("survey", "when", "is", "the", "release?").out
+    told = avm("survey", "release", "--budget", "20", "--json").envelope
+    fetched = avm("fetch", "/n/s", "/n/r", "--budget", "40", "--about", "Friday")
+
+    assert "/n/r  120 tokens  The release is on Friday." in listed
+    assert (told["count"], told["data"]["omitted"]) == (1, 1)
+    assert fetched.out.startswith("No release without tests.")
+    assert "by path" in fetched.out
+    assert avm("fetch", "/none").status == 1
+    assert avm("fetch", "none").status == 2
 
 
 def test_a_recall_explains_itself(avm: Avm) -> None:
@@ -87,6 +119,20 @@ def test_bad_input_is_one_line_that_names_the_field_and_nothing_is_written(
     assert ran.err.startswith(f"avm: {field}: ")
     assert ran.err.count("\n") == 1
     assert "; " in ran.err, "no fix is told"
+    assert list(short_folder.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("device", ["my GPU", "cuda:", "cuda:0,1", "GPU"])
+def test_a_device_that_is_none_is_one_line_that_says_where_it_was_set(
+    avm: Avm, device: str, monkeypatch: pytest.MonkeyPatch, short_folder: Path
+) -> None:
+    monkeypatch.setenv("AVM_ENCODER_DEVICE", device)
+
+    ran = avm("remember", "x", "-a", "alice")
+
+    assert ran.status == 2
+    assert ran.err.startswith(f"avm: encoder_device: {device!r} is none; use cpu")
+    assert "the environment" in ran.err
     assert list(short_folder.rglob("*.db")) == []
 
 
@@ -177,12 +223,55 @@ def test_a_bad_line_anywhere_leaves_nothing_ingested(avm: Avm, short_folder: Pat
     assert list(short_folder.rglob("*.db")) == []
 
 
+def test_a_line_that_expired_before_the_second_batch_leaves_nothing_ingested(
+    avm: Avm, short_folder: Path
+) -> None:
+    lines = [f'{{"text": "fine {n}"}}' for n in range(BATCH + 10)]
+    (short_folder / "b.jsonl").write_text("\n".join([*lines, '{"text": "late", "expires_at": 1}']))
+
+    ran = avm("ingest", str(short_folder / "b.jsonl"), "-a", "alice")
+
+    assert ran.status == 2
+    assert f"b.jsonl:{BATCH + 11}: expires_at" in ran.err
+    assert list(short_folder.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("given", [b"caf\xe9 \x00", b"\xff" * 3, b"", b" \n", b"x" * 10 * 1024 * 1024])
+def test_what_is_no_text_on_standard_input_is_refused(
+    avm: Avm, given: bytes, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+    ran = avm("remember", "-", "-a", "alice")
+
+    assert ran.status == 2
+    assert ran.err.startswith("avm: text: ")
+    assert ran.err.count("\n") == 1
+    assert list(short_folder.rglob("*.db")) == []
+
+
+@pytest.mark.parametrize("argument", ["/caf\udce9", "\udcff", "-\u202e", '"'])
+def test_bytes_that_are_no_text_end_no_command_in_a_traceback(avm: Avm, argument: str) -> None:
+    avm("remember", "x is here", "-a", "alice")
+
+    commands = (
+        "remember recall survey search read fetch history browse forget diff topics timeline links explore"
+    )
+    for command in [*commands.split(), "ingest", "export", "import", "backup"]:
+        ran = avm(command, "--json", "--", argument)
+
+        assert ran.status in (0, 1, 2), command
+        assert ran.envelope["status"] in ("ok", "error"), command
+        assert ran.err == "", command
+
+
 def test_what_would_drive_a_terminal_is_not_printed(avm: Avm) -> None:
-    avm("remember", "before \x1b[31mred\x1b[0m [bold]after[/bold]", "-a", "alice", "--path", "/t")
+    avm("remember", "before \x1b[31mred\x1b[0m \u202ertl [bold]after[/bold]", "-a", "alice", "--path", "/t")
 
     shown = avm("read", "/t").out
 
     assert "\x1b" not in shown
+    assert "\u202e" not in shown
     assert "[bold]after[/bold]" in shown
 
 
@@ -210,6 +299,24 @@ def test_with_its_node_running_a_command_talks_to_it(avm: Avm) -> None:
         assert avm("ask", "ingress", "-a", "alice", "--budget", "0").status == 2
         assert avm("who-knows", "ingress", "-a", "alice", "--via", "rumour").status == 2
         assert avm("who-knows", "ingress", "-a", "alice", "--via", "librarian").status == 1
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
+def test_without_a_node_a_paraphrase_is_recalled_too(avm: Avm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVM_VECTORS", "auto")
+    avm("remember", "The physician examined the child.", "-a", "alice", "--path", "/doctor")
+    avm("remember", "The train to Basel leaves at noon.", "--path", "/train")
+    question = ("recall", "a kid visits the doctor's office", "--budget", "12", "--json")
+    try:
+        wait_for(lambda: not avm(*question).envelope["data"]["notes"], timeout=60)
+
+        found = avm(*question).envelope["data"]
+    finally:
+        stop_encoder(NodeConfig.load())
+
+    assert [item["path"] for item in found["items"]] == ["/doctor"]
+    assert found["hops"]["vector"] == 1
 
 
 def test_a_question_to_the_mesh_without_a_node_says_how_to_start_one(avm: Avm) -> None:

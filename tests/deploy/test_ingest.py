@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,12 @@ def test_lines_of_json_may_say_everything_of_a_memory(tmp_path: Path) -> None:
         ('{"text": "x", "visibility": "all"}', "visibility"),
         ("[1]", "object"),
         ("[" * 3000, "line"),
+        ('{"text": "lone \\ud800 surrogate"}', "surrogate"),
+        ('{"text": "x", "importance": NaN}', "malformed"),
+        ('{"text": "x", "importance": 1e400}', "range"),
+        ('{"text": "x", "expires_at": 1000}', "expires_at"),
+        ('{"text": "x", "path": "/a\\u0000b"}', "path"),
+        ('{"text": "' + "x" * 10 * 1024 * 1024 + '"}', "text"),
     ],
 )
 def test_a_bad_line_is_named_with_its_file_and_number(tmp_path: Path, line: str, named: str) -> None:
@@ -109,10 +116,27 @@ def test_a_bad_line_is_named_with_its_file_and_number(tmp_path: Path, line: str,
 
 def test_what_is_no_text_is_refused_with_its_name(tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
-    file.write_bytes(b"caf\xe9")
+    file.write_bytes(b"one\ncaf\xe9\n")
 
-    with pytest.raises(InvalidInput, match=r"x\.txt: is no UTF-8 at byte 3"):
+    with pytest.raises(InvalidInput, match=r"x\.txt:2: is no UTF-8 at byte 7"):
         collected(file)
+
+
+def test_text_of_any_script_and_with_nul_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
+    odd = "a\x00b \u202eright\u202c to left, שלום, مرحبا, e\u0301, \U0001f600, \u0e20\u0e32"
+    (tmp_path / "o.txt").write_text(odd)
+    (tmp_path / "o.jsonl").write_text(f'{{"text": {json.dumps(odd)}}}\n')
+
+    assert [draft.text for draft in collected(tmp_path).drafts] == [odd, odd]
+
+
+def test_a_line_of_ten_mebibytes_in_a_text_becomes_several_memories(tmp_path: Path) -> None:
+    (tmp_path / "long.md").write_text("# Long\n" + "word " * (2 * 1024 * 1024))
+
+    drafts = collected(tmp_path).drafts
+
+    assert len(drafts) == 40
+    assert len({draft.path for draft in drafts}) == 40
 
 
 @pytest.mark.parametrize("name", ["nothing.md", "tool.exe"])

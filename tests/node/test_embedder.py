@@ -6,47 +6,23 @@ the end where the extra is installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import psutil
 import pytest
 
 from node import MemoryNode, NodeClient
-from node.embedder import Embedder
-from node.encoder.errors import EncoderUnavailable
-from node.encoder.weights import is_available
+from node.config import NodeConfig
+from node.embedder import Embedder, stop_encoder, why_without
 from node.memory import Draft, Store
-from node.memory.vectors import Vectors
 from node.recall import recall
 from protocol.names import AgentName
+from tests.support.encoders import StandIn
 from tests.support.settings import MakeConfig
 from tests.support.waiting import wait_for
 
-ANIMALS = ("cat", "feline", "dog")
-
-
-class StandIn:
-    """Texts about animals are alike, and so are all others."""
-
-    def __init__(self) -> None:
-        self.works = True
-        self.closed = False
-
-    def embed(self, texts: Sequence[str], *, bulk: bool, timeout_s: float) -> Vectors:
-        if not self.works:
-            raise EncoderUnavailable("the stand-in is out")
-        vectors = np.zeros((len(texts), 384), np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            row[0 if any(word in text for word in ANIMALS) else 1] = 1.0
-        return vectors
-
-    def try_query(self, text: str, wait_s: float) -> Vectors | None:
-        found: Vectors | None = self.embed([text], bulk=False, timeout_s=wait_s)[0] if self.works else None
-        return found
-
-    def close(self) -> None:
-        self.closed = True
+SENTENCE = "the night build of our gateway timed out twice because a certificate had run out. " * 2
 
 
 @pytest.fixture
@@ -67,6 +43,16 @@ def embedder(store: Store, encoder: StandIn) -> Iterator[Embedder]:
     yield made
     made.close()
     assert encoder.closed
+
+
+@pytest.fixture
+def real(make_config: MakeConfig) -> Iterator[NodeConfig]:
+    """Settings with the real encoder, which ends with the test; skips without the extra."""
+    config = make_config(vectors="auto")
+    if reason := why_without(config):
+        pytest.skip(reason)
+    yield config
+    stop_encoder(config)
 
 
 def test_what_shares_no_word_is_recalled_by_its_meaning(store: Store, embedder: Embedder) -> None:
@@ -94,6 +80,20 @@ def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedd
     found = recall(store, "where is the feline?", 50, visibilities={"mesh"}, nearest=embedder.nearest)
 
     assert [item.path for item in found.items] == ["/dog"]
+
+
+def test_what_may_not_be_read_takes_no_place_from_what_may(store: Store, embedder: Embedder) -> None:
+    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(200)])
+    store.remember(Draft(text="The dog sleeps under the table.", path="/dog", visibility="mesh"))
+    store.remember_many([Draft(text=f"Train {n} is late.", visibility="mesh") for n in range(5)])
+    embedder.changed()
+    wait_for(lambda: embedder.embedded() == 206)
+
+    near = embedder.nearest("feline", 3, readable={"mesh"})
+
+    assert near is not None
+    assert [at for at, _ in near] == [201, 202, 203]
+    assert embedder.nearest("feline", 300, readable=()) == []
 
 
 def test_without_an_encoder_words_answer_and_the_trouble_is_told(
@@ -127,17 +127,49 @@ def test_an_overwritten_memory_is_embedded_anew(store: Store, embedder: Embedder
     assert near[0][1] < 0.5
 
 
+def test_without_a_thread_it_embeds_no_longer_than_it_may(store: Store, encoder: StandIn) -> None:
+    store.remember_many([Draft(text=f"The cat sleeps {n} times.") for n in range(100)])
+    embedder = Embedder(store, encoder, "stand-in")
+
+    embedder.catch_up_within(0.0)
+    assert (embedder.embedded(), embedder.trouble) == (0, "")
+    embedder.catch_up_within(60.0)
+    assert embedder.embedded() == 100
+    encoder.works = False
+    store.remember(Draft(text="The dog, too."))
+    embedder.catch_up_within(60.0)
+    assert "out" in embedder.trouble
+    embedder.close()
+
+
 @pytest.mark.processes
-@pytest.mark.skipif(not is_available(), reason="the extra semantic is not installed")
-def test_a_node_recalls_a_paraphrase_with_the_real_encoder(make_config: MakeConfig) -> None:
-    config = make_config(vectors="auto")
-    with MemoryNode("alice", config=config) as node, NodeClient("alice", config=config) as client:
+def test_a_node_recalls_a_paraphrase_with_the_real_encoder(real: NodeConfig) -> None:
+    with MemoryNode("alice", config=real) as node, NodeClient("alice", config=real) as client:
         node.remember("The physician examined the child.", path="/doctor")
         node.remember("The train to Basel leaves at noon.", path="/train")
         wait_for(lambda: node.status().embedded == 2, timeout=60)
 
         found = client.recall("a kid visits the doctor's office", budget_tokens=12)
-
-        assert node._embedder is not None
-        node._embedder._encoder.stop_server()  # type: ignore[attr-defined]
     assert found.items[0].path == "/doctor"
+
+
+@pytest.mark.processes
+def test_an_encoder_killed_while_it_embeds_costs_no_memory_its_vector(real: NodeConfig) -> None:
+    with MemoryNode("alice", config=real) as node:
+        node.remember("warm")
+        wait_for(lambda: node.status().embedded == 1, timeout=60)
+        node.remember_many([Draft(text=f"Sentence {n}: {SENTENCE}") for n in range(100)])
+        wait_for(lambda: (node.status().embedded or 0) > 64, timeout=60)
+        (encoder,) = (
+            child
+            for child in psutil.Process().children()
+            if any("encoder" in word for word in child.cmdline())
+        )
+
+        encoder.kill()
+        midway = node.status().embedded or 0
+        wait_for(lambda: node.status().embedded == 101, timeout=60)
+
+        ids = [at for batch, _ in node._store.vectors.stored() for at in batch]
+    assert midway < 101
+    assert sorted(ids) == list(range(1, 102))

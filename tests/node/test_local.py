@@ -75,3 +75,32 @@ def test_drafts_that_are_none_are_named(values: list[dict[str, object]], field: 
         drafts_from(values)
 
     assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("השחרור ייצא ביום שישי", "השחרור"),
+        ("الإصدار يوم الجمعة", "الإصدار"),
+        ("\u202eabc\u202c תאריך 2024 Friday", "friday"),
+        ("Cafe\u0301 a\u030aben", "café"),
+        ("Café", "cafe\u0301"),
+        ("a\u0300\u0301\u0302\u0303\u0304bc zebra", "zebra"),
+        ("नमस्ते दुनिया", "दुनिया"),
+        ("nul\x00byte zebra", "zebra"),
+        ("👩🏽 zebra 🏳️", "zebra"),
+    ],
+)
+def test_text_of_any_script_is_found_and_comes_back_as_it_was_written(
+    text: str, asked: str, make_config: MakeConfig
+) -> None:
+    with LocalMemory("a", config=make_config()) as memory:
+        memory.remember("Something else, about nothing.")
+        path = memory.remember(text, path=f"/{asked}").path
+
+        assert memory.read(path).text == text
+        assert [hit.path for hit in memory.search(asked)] == [path]
+        assert [hit.path for hit in memory.search(f'"{asked}"')] == [path]
+        assert memory.recall(asked).items[0].text == text
+        assert memory.survey(asked).entries[0].path == path
+        assert memory.fetch([path]).text == text

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from node.encoder.client import EncoderClient
-from node.encoder.errors import EncoderUnavailable
+from node.encoder.errors import EncoderUnavailable, UnusableDevice, WrongWeights
+from node.encoder.weights import PACKAGE, WEIGHTS
 from tests.node.encoder.conftest import MakeClient
 from tests.support.waiting import wait_for
 
@@ -99,14 +100,16 @@ def test_a_process_killed_in_the_middle_is_replaced_and_the_request_answered(
     client.embed(["warm"])
     (first,) = _servers(short_folder)
     answers: list[np.ndarray] = []
-    asking = threading.Thread(target=lambda: answers.append(client.embed(SENTENCES * 6, bulk=True)))
+    asking = threading.Thread(target=lambda: answers.append(client.embed(SENTENCES * 12, bulk=True)))
 
+    before = first.cpu_times().user
     asking.start()
-    wait_for(lambda: first.cpu_times().user > 0)
+    wait_for(lambda: first.cpu_times().user >= before + 0.1)  # It computes, and is not done: that takes 2 s.
+    assert not answers
     first.send_signal(signal.SIGKILL)
     asking.join(60)
 
-    assert answers[0].shape == (len(SENTENCES) * 6, 384)
+    assert answers[0].shape == (len(SENTENCES) * 12, 384)
     assert client.embed(["again"]).shape == (1, 384)
     assert [server.pid for server in _servers(short_folder)] != [first.pid]
 
@@ -170,6 +173,32 @@ def test_a_folder_without_a_model_is_told_with_its_name(make_client: MakeClient,
         client.embed(["anything"])
 
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "auto"])
+def test_a_device_that_cannot_be_used_is_refused_on_one_line(make_client: MakeClient, engine: str) -> None:
+    client = make_client(device="cuda:99", engine=engine)
+
+    with pytest.raises(UnusableDevice, match="encoder_device: cuda:99 cannot be used") as caught:
+        client.embed(["anything"], timeout_s=90)
+
+    assert "\n" not in str(caught.value)
+    assert "set it to cpu" in str(caught.value)
+
+
+def test_other_weights_are_refused_by_the_process_too(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / PACKAGE / "model"
+    model.mkdir(parents=True)
+    (model.parent / "__init__.py").touch()
+    (model / WEIGHTS).write_bytes(b"other weights")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+
+    with pytest.raises(WrongWeights, match="sha256") as caught:
+        make_client().embed(["anything"])
+
+    assert str(model) in str(caught.value)
 
 
 def test_a_server_that_cannot_start_is_not_started_again_and_again(

@@ -18,7 +18,7 @@ TEXTS = st.one_of(
 
 TEXTS_TO_JOIN = st.one_of(
     st.text(min_size=1, max_size=40),
-    st.text("ab1 .,;:'\"!?()[]{}<>/\\-_#*…—’é漢🎉\n\t\x1c\u2028", min_size=1, max_size=20),
+    st.text("ab1 .,;:'\"!?()[]{}<>/\\-_#*…—\u2019é漢🎉\n\t\x1c\u2028", min_size=1, max_size=20),
 )
 
 
