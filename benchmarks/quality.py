@@ -83,8 +83,8 @@ class MeshAdapter:
     def recall(self, agent: str, query: str, budget: int) -> str:
         """From one agent's memory, as text."""
         embedder = self._embedders.get(agent)
-        nearest = None if embedder is None else embedder.nearest
-        return recall(self._stores[agent], query, budget, nearest=nearest).text
+        understand = None if embedder is None else embedder.understand
+        return recall(self._stores[agent], query, budget, understand=understand).text
 
     def who_knows(self, query: str, k: int) -> list[str]:
         """By the directory, as every node asks it."""

@@ -53,7 +53,7 @@ class MemoryNode(LocalMemory):
         super().__init__(agent, config=config)
         self._on_stop = on_stop
         self._feeds = LibrarianFeeds()
-        self._server = Server(self._store, self._nearest)
+        self._server = Server(self._store, self._understand)
         try:
             self._endpoint = self._endpoint_for(self._store.instance)
         except BaseException:

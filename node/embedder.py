@@ -19,6 +19,7 @@ from node.config import NodeConfig
 from node.encoder.client import EncoderClient
 from node.encoder.errors import EncoderRefused, EncoderUnavailable
 from node.encoder.index import VectorIndex
+from node.encoder.meaning import Meaning
 from node.encoder.weights import model_identity, why_unavailable
 from node.memory.store import Store
 from node.memory.vectors import Vectors
@@ -34,8 +35,6 @@ COLD_QUERY_S = 2.0
 """The same without a node, whose encoder may have to be started: that takes about a second."""
 CATCH_UP_S = 2.0
 """How long a recall without a node may embed what is pending, its encoder started in that time."""
-MOST_READ = 4_096
-"""Nearest memories looked through for those that an asker may read."""
 BY_WORDS = "found by words alone: the question had no vector in time"
 NONE_EMBEDDED = "found by words alone: no memory has its vector yet"
 
@@ -139,13 +138,9 @@ class Embedder:
         """How many memories have their vector."""
         return len(self._index)
 
-    def nearest(
-        self, query: str, count: int, *, readable: Collection[str] | None = None
-    ) -> list[tuple[int, float]] | None:
-        """(version id, cosine) of the `count` nearest, the nearest first; None without a vector in time.
-
-        Only of those that are `readable`, where given: they are looked for among the nearest `MOST_READ`, so
-        that what an asker may not read takes no place from what it may.
+    def understand(self, query: str, *, readable: Collection[str] | None = None) -> Meaning | None:
+        """The question beside the vectors, of those memories that are `readable`, where given; None without a
+        vector in time.
         """
         if not len(self._index):
             return None
@@ -153,15 +148,8 @@ class Embedder:
         if vector is None:
             return None
         if readable is None:
-            return self._index.search(vector, count)
-        most = count
-        while True:
-            near = self._index.search(vector, most)
-            allowed = self._store.vectors.readable([at for at, _ in near], readable)
-            found = [(at, cosine) for at, cosine in near if at in allowed]
-            if len(found) >= count or len(near) < most or most >= MOST_READ:
-                return found[:count]
-            most = min(most * 8, MOST_READ)
+            return Meaning(self._index, vector)
+        return Meaning(self._index, vector, partial(self._store.vectors.readable, readable=readable))
 
     def close(self) -> None:
         """End the thread; the encoder goes on for others. May be called twice."""

@@ -23,7 +23,7 @@ from node.memory.relations import Link, Step
 from node.memory.store import Store
 from node.memory.transfer import Import, Imported, exported
 from node.recall.fetch import fetch as fetch_from
-from node.recall.recall import Nearest, Recall
+from node.recall.recall import Recall, Understand
 from node.recall.recall import recall as recall_from
 from node.recall.survey import Survey
 from node.recall.survey import survey as survey_of
@@ -198,18 +198,18 @@ class LocalMemory:
             query,
             budget_tokens,
             visibilities=visibilities,
-            nearest=self._nearest(visibilities),
+            understand=self._understand(visibilities),
             explain=explain,
         )
         notes = why_by_words(self._embedder, found.hops)
         return msgspec.structs.replace(found, notes=(*found.notes, *notes)) if notes else found
 
-    def _nearest(self, readable: Collection[str] | None) -> Nearest | None:
+    def _understand(self, readable: Collection[str] | None) -> Understand | None:
         """What finds memories by meaning among those that are `readable`, all for None."""
         if self._embedder is None:
             return None
         self._embed()
-        return partial(self._embedder.nearest, readable=readable)
+        return partial(self._embedder.understand, readable=readable)
 
     def _embed(self) -> None:
         """Without a node nobody embeds in the background."""
@@ -221,7 +221,7 @@ class LocalMemory:
 
         In the order of `recall`; the listing is at most `budget_tokens` tokens of cl100k.
         """
-        found = survey_of(self._store, query, budget_tokens, nearest=self._nearest(None))
+        found = survey_of(self._store, query, budget_tokens, understand=self._understand(None))
         notes = why_by_words(self._embedder, found.hops)
         return msgspec.structs.replace(found, notes=(*found.notes, *notes)) if notes else found
 

@@ -160,8 +160,8 @@ class Questions:
             lambda number, _: RecallRequest(number, query[:MAX_QUERY_CHARS], budget_tokens),
             timeout_s=timeout_s,
         )
-        nearest = None if self._embedder is None else self._embedder.nearest
-        own = recall_from(self._store, query, budget_tokens, nearest=nearest)
+        understand = None if self._embedder is None else self._embedder.understand
+        own = recall_from(self._store, query, budget_tokens, understand=understand)
         outcome = pending.wait()
 
         parts: list[Sequence[Item]] = [own.items]

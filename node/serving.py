@@ -14,7 +14,7 @@ from functools import partial
 from node.memory.store import Store
 from node.net.control import Workers
 from node.net.endpoint import Endpoint
-from node.recall.recall import Item, Nearest
+from node.recall.recall import Item, Understand
 from node.recall.recall import recall as recall_from
 from protocol import wire
 from protocol.effects import Route
@@ -35,10 +35,10 @@ _WAITING = 64
 
 
 class Server:
-    """Answers recall requests. `nearest` makes what finds memories by meaning among those readable."""
+    """Answers recall requests. `understand` makes what finds memories by meaning among those readable."""
 
-    def __init__(self, store: Store, nearest: Callable[[Collection[str]], Nearest | None]) -> None:
-        self._store, self._nearest = store, nearest
+    def __init__(self, store: Store, understand: Callable[[Collection[str]], Understand | None]) -> None:
+        self._store, self._understand = store, understand
         self._workers = Workers("avm-serving", threads=_THREADS, limit=_WAITING)
 
     def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
@@ -58,7 +58,11 @@ class Server:
         readable = self._store.relations.readable_by(asker)
         while True:
             found = recall_from(
-                self._store, request.query, budget, visibilities=readable, nearest=self._nearest(readable)
+                self._store,
+                request.query,
+                budget,
+                visibilities=readable,
+                understand=self._understand(readable),
             )
             frame = _frame(owner, request.request, [_quote(item) for item in found.items])
             if frame is not None:

@@ -40,6 +40,8 @@ _BLOCK = 1_024
 """Rows turned into floats at once: 1.5 MiB, which stays in the cache."""
 _EXACT_SUM = 1 << 24
 _DEAD = -1
+_SAMPLE = 1_024
+"""Vectors that stand for all where a mean or a spread is asked for."""
 _FORMAT = 1
 _NO_DISTANCE = np.iinfo(np.uint16).max
 
@@ -78,6 +80,8 @@ class VectorIndex:
         self._lock = threading.Lock()
         self._rows, self._count = _empty(0, width), 0
         self._dead = 0
+        self._ordered: tuple[_Rows, int, int, Array, Array] | None = None
+        self._sampled: tuple[_Rows, int, int, Floats, Floats] | None = None
 
     def __len__(self) -> int:
         return self._count - self._dead
@@ -141,6 +145,61 @@ class VectorIndex:
             found, cosines = found[cosines >= edge], cosines[cosines >= edge]
         order = np.lexsort((found, -cosines))[:k]
         return list(zip(found[order].tolist(), np.clip(cosines[order], -1, 1).tolist(), strict=True))
+
+    def products(self, ids: NDArray[np.int64], vector: Floats) -> Floats:
+        """The products of these vectors with another one, to eight bits; NaN for an id that is not there."""
+        rows, ordered, order = self._by_id()
+        found = np.full(len(ids), np.nan, np.float32)
+        if not len(ordered) or not len(ids):
+            return found
+        places = np.searchsorted(ordered, ids).clip(max=len(ordered) - 1)
+        has = ordered[places] == ids
+        chosen = order[places[has]]
+        found[has] = (rows.codes[chosen].astype(np.float32) @ vector) * rows.scales[chosen]
+        return found
+
+    def _by_id(self) -> tuple[_Rows, Array, Array]:
+        """The rows, the ids among them in ascending order, and the row of each."""
+        with self._lock:
+            rows, count, dead, kept = self._rows, self._count, self._dead, self._ordered
+        if kept is not None and kept[0] is rows and kept[1:3] == (count, dead):
+            return rows, kept[3], kept[4]
+        alive = np.flatnonzero(rows.ids[:count] != _DEAD)
+        order = alive[np.argsort(rows.ids[alive], kind="stable")]
+        ordered = rows.ids[order]
+        self._ordered = (rows, count, dead, ordered, order)
+        return rows, ordered, order
+
+    def vector(self, at: int) -> Floats | None:
+        """The vector of this id, to eight bits; None where it is not there."""
+        rows, ordered, order = self._by_id()
+        place = int(np.searchsorted(ordered, at))
+        if place == len(ordered) or ordered[place] != at:
+            return None
+        found: Floats = rows.codes[order[place]].astype(np.float32) * rows.scales[order[place]]
+        return found
+
+    def sample(self) -> Floats:
+        """Up to 1,024 of the vectors, evenly from all of them; at least one row, of zeros where there is none."""
+        return self._sample()[0]
+
+    def mean(self) -> Floats:
+        """The mean of `sample`."""
+        return self._sample()[1]
+
+    def _sample(self) -> tuple[Floats, Floats]:
+        with self._lock:
+            rows, count, dead, kept = self._rows, self._count, self._dead, self._sampled
+        if kept is not None and kept[0] is rows and kept[1:3] == (count, dead):
+            return kept[3], kept[4]
+        alive = np.flatnonzero(rows.ids[:count] != _DEAD)
+        chosen = alive[:: max(1, len(alive) // _SAMPLE)]
+        vectors = rows.codes[chosen].astype(np.float32) * rows.scales[chosen, None]
+        if not len(chosen):
+            vectors = np.zeros((1, self.width), np.float32)
+        mean: Floats = vectors.mean(axis=0)
+        self._sampled = (rows, count, dead, vectors, mean)
+        return vectors, mean
 
     def save(self, path: Path, stamp: str = "") -> None:
         """Write all to `path`, in one step. `stamp` says what it was made from. Raises StorageFailure."""

@@ -137,12 +137,6 @@ class Search:
         rows = connection.execute(_FETCH, (msgspec.json.encode(list(ids)).decode(),))
         return [Found(*row) for row in rows if allowed is None or access.may_read(row[-1], row[1], allowed)]
 
-    def visible(
-        self, connection: apsw.Connection, ids: Iterable[int], visibilities: Iterable[str]
-    ) -> list[int]:
-        """Those of these versions that may be read."""
-        return _visible_among(connection, list(ids), _json(visibilities))
-
     def neighbours(
         self, connection: apsw.Connection, ids: Iterable[int], visibilities: Iterable[str]
     ) -> dict[int, tuple[list[int], list[int]]]:

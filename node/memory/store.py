@@ -313,13 +313,6 @@ class Store:
         except apsw.Error as error:
             raise database.translate(error, self.path) from error
 
-    def visible(self, ids: Sequence[int], visibilities: Collection[str]) -> list[int]:
-        """Those of these versions that may be read."""
-        try:
-            return self._search.visible(self._readers.get(), ids, visibilities)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-
     def neighbours(
         self, ids: Sequence[int], *, visibilities: Collection[str]
     ) -> dict[int, tuple[list[int], list[int]]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from node.encoder.meaning import Meaning
 from node.memory.search import Found
 from node.memory.store import Store
 from node.memory.topic_index import decode
@@ -24,10 +25,10 @@ MOST = 64
 """Candidates taken from the first look-up and ranked in the end. More cost 20 us each; a budget of
 4,000 tokens holds about 60 memories of usual length."""
 
-POOL = 64
+POOL = 256
 """Memories by words whose scores count."""
 
-NEAREST = 128
+NEAREST = 256
 """Memories taken by meaning."""
 
 _AS_IF = 1_000  # Memories, for an asker that must not learn how many there are.
@@ -36,8 +37,8 @@ FEEDBACK_MOST = 128  # Of the second look-up: only scores, no texts.
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a memory is a candidate, and where it came: bm25 by the question's own words, what feedback and
-    neighbours added, the cosine of its meaning (None where it was not among the nearest), all of it together.
+    """Why a memory is a candidate: BM25 by the question's own words, BM25 by the feedback's, the cosine of its
+    meaning (None where it has no vector), what its neighbours added, and all of it as one score.
     """
 
     path: str
@@ -59,16 +60,15 @@ class Gathered(NamedTuple):
 def gather(
     store: Store,
     wanted: Sequence[str],
-    budget_tokens: int,
     visibilities: Collection[str] | None,
-    near: Sequence[tuple[int, float]] | None = None,
+    meaning: Meaning | None = None,
 ) -> Gathered:
     """The memories that may answer, only those of `visibilities` if given; ties to the older.
 
     A topic is a column of the same index, so a question about a known topic is answered in the first hop.
-    `near`: (version id, cosine) of the memories nearest in meaning, the nearest first.
+    `meaning` is the question's beside the memories' vectors, where it is known.
     """
-    hops = {"cache": 0, "sqlite": 0, "fts": 0, "vector": int(near is not None)}
+    hops = {"cache": 0, "sqlite": 0, "fts": 0, "vector": int(meaning is not None)}
     # How many memories are hidden from an asker must not show in its answer.
     size = store.count() if visibilities is None else None
     by_words = NONE
@@ -76,35 +76,33 @@ def gather(
         hops["fts"] += 1
         by_words = Scores.of(store.score(wanted, POOL, visibilities=visibilities))
     first = _fetched(store, by_words.best(context.FEEDBACK_MEMORIES), visibilities)
-    scores = by_words
+    feedback = NONE
     if expansion := _expansion(store, first, by_words, wanted):
         hops["fts"] += 1
         feedback = Scores.of(store.score(expansion, FEEDBACK_MOST, visibilities=visibilities))
-        share = context.feedback_share(budget_tokens, by_meaning=bool(near))
-        scores = context.with_feedback(scores, feedback, share)
-    with_feedback = scores
-    cosines = Scores.of(near or ())
-    if near and visibilities is not None:  # What is hidden must not lend weight to what is not.
-        cosines = cosines.among(store.visible([at for at, _ in near], visibilities))
-    if len(cosines.ids):
+    cosines, peak = NONE, 0.0
+    if meaning is None:
+        alone = context.with_feedback(by_words, feedback)
+    else:
+        near = np.array(meaning.nearest(NEAREST), np.int64)
         confidence = _confidence(store, first, wanted)
-        scores = context.with_meaning(scores, cosines, confidence, size or _AS_IF)
-    alone = scores
-    scores = context.with_neighbours(scores, _beside(store, scores, visibilities), size)
+        drawn = context.with_meaning(by_words, feedback, meaning, near, confidence, size or _AS_IF)
+        alone, cosines, peak = drawn
+    scores = context.with_neighbours(alone, _beside(store, alone, visibilities), size, peak)
 
     best = scores.best(MOST)
     hops["sqlite"] += int(not by_words.holds(best))
     by_id = _fetched(store, best, visibilities)
     values = dict(zip(best, scores.at(np.array(best, np.int64)).tolist(), strict=True))
     found = [msgspec.structs.replace(by_id[at], score=values[at]) for at in best if at in by_id]
-    return Gathered(found, hops, Signs(by_words, with_feedback, cosines, alone, scores))
+    return Gathered(found, hops, Signs(by_words, feedback, cosines, alone, scores))
 
 
 class Signs(NamedTuple):
-    """Scores as they grew: by words, with feedback, cosines by meaning, without and with neighbours."""
+    """Scores by words, by feedback, cosines by meaning, all of them as one, and that with neighbours."""
 
     by_words: Scores
-    with_feedback: Scores
+    feedback: Scores
     cosines: Scores
     alone: Scores
     together: Scores
@@ -112,14 +110,14 @@ class Signs(NamedTuple):
     def reasons(self, found: Sequence[Found]) -> tuple[Reason, ...]:
         """Why each of these is a candidate."""
         ids = np.array([one.id for one in found], np.int64)
-        words, feedback = self.by_words.at(ids), self.with_feedback.at(ids)
+        words, feedback = self.by_words.at(ids), self.feedback.at(ids)
         cosines = self.cosines.at(ids, math.nan)
         alone, together = self.alone.at(ids), self.together.at(ids)
         return tuple(
             Reason(
                 path=one.path,
                 words=float(words[at]),
-                feedback=float(feedback[at] - words[at]),
+                feedback=float(feedback[at]),
                 cosine=None if math.isnan(cosines[at]) else float(cosines[at]),
                 neighbours=float(together[at] - alone[at]),
                 score=float(together[at]),

@@ -20,14 +20,23 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from node.encoder.meaning import Meaning
+
 FEEDBACK_MEMORIES = 4
 FEEDBACK_TERMS = 16
-FEEDBACK_SHARE = 0.2  # At a budget of 1,000 tokens, in proportion to it, and at most half as much again:
-_MOST_FEEDBACK = 0.3  # a small budget wants the best memory, a large one the rest of the matter as well.
-_MEANING, _MEANING_GAIN, _LEAST_MEANING, _MOST_MEANING = 0.6, 0.5, 0.3, 0.9
-_COSINE_SPREAD = 0.09  # Standard deviation of a question's cosines with memories, all-MiniLM-L6-v2.
+FEEDBACK_SHARE = 0.2
+"""What a score of the feedback counts beside one of the question's words."""
+MEANING_SHARE = 0.72
+"""What meaning counts, words the rest, in standard deviations of either."""
+FEEDBACK_BESIDE_MEANING = 0.1
+"""At most, in standard deviations: where words answer well the feedback says more of the same matter."""
+_UNSURE, _SURE = 0.4, 0.8  # Confidence in words from which feedback counts, and from which it counts in full.
+_TOWARDS_BEST = 0.3  # Of the best memory's vector, added to the question's.
 _NEIGHBOUR_GAIN = 2.0
 _NEIGHBOUR_CAP = 0.4  # Of a neighbour's score, at most; half of that for the next but one.
+_DIFFUSE, _PEAKED = 3.5, 5.0
+"""Standard deviations by which the nearest memory stands out: up to the first, neighbours count in full; from the
+second on it alone is meant, and what stands beside it is only beside it."""
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -67,11 +76,6 @@ class Scores(NamedTuple):
     def holds(self, ids: Iterable[int]) -> bool:
         """Whether all of these have a score."""
         return bool(np.isin(np.fromiter(ids, np.int64), self.ids).all())
-
-    def among(self, ids: Iterable[int]) -> Scores:
-        """Only those of these ids."""
-        kept = np.isin(self.ids, np.fromiter(ids, np.int64))
-        return Scores(self.ids[kept], self.values[kept])
 
 
 NONE = Scores(np.empty(0, np.int64), np.empty(0, np.float64))
@@ -131,48 +135,62 @@ def feedback_terms(
     return sorted(weights, key=lambda term: (-weights[term], term))[:FEEDBACK_TERMS]
 
 
-def feedback_share(budget_tokens: int, *, by_meaning: bool) -> float:
-    """What a score of the feedback counts beside one of the question.
-
-    A small budget wants the best memory, a large one the rest of the matter as well; and where vectors say
-    what else the matter is called, a small one needs no feedback at all.
-    """
-    share = FEEDBACK_SHARE * budget_tokens / 1000
-    if by_meaning:
-        share = FEEDBACK_SHARE * (budget_tokens - 500) / 500
-    return min(_MOST_FEEDBACK, max(0.0, share))
-
-
-def with_feedback(scores: Scores, feedback: Scores, share: float) -> Scores:
+def with_feedback(scores: Scores, feedback: Scores) -> Scores:
     """Scores of the question plus a share of those of the feedback."""
     return _summed(
-        np.concatenate([scores.ids, feedback.ids]), np.concatenate([scores.values, share * feedback.values])
+        np.concatenate([scores.ids, feedback.ids]),
+        np.concatenate([scores.values, FEEDBACK_SHARE * feedback.values]),
     )
 
 
-def with_meaning(scores: Scores, cosines: Scores, confidence: float, size: int) -> Scores:
-    """Scores by words and cosines by meaning as one, none below 0; whoever is in either is in the result.
+def with_meaning(
+    words: Scores, feedback: Scores, meaning: Meaning, near: Ids, confidence: float, size: int
+) -> tuple[Scores, Scores, float]:
+    """Scores by words, by feedback and cosines by meaning as one, none below 0; whoever is in any is in it.
 
-    Both are brought to their usual spread and weighed by how well words alone answer (`confidence`, 0..1):
-    where the best memory holds all that was asked they count for more, where it shares nothing for less.
+    All are brought to standard deviations among the `size` memories, of which those without a score have 0.
+    The question is asked a second time, drawn towards the best memory so far. Also returned: the cosines, and by
+    how many deviations the nearest memory stands out. `confidence`: how well words alone answer, 0..1.
     """
+    ids = np.union1d(np.union1d(words.ids, feedback.ids), near)
+    by_words = _deviations(words, ids, size)
+    sure = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
+    more = FEEDBACK_BESIDE_MEANING * sure * _deviations(feedback, ids, size)
+    cosines, peak = _standing_out(meaning, ids)
+    mixed = (1.0 - MEANING_SHARE) * by_words + MEANING_SHARE * cosines
+    if len(ids):
+        best = int(ids[np.lexsort((ids, -mixed))[0]])
+        meaning = meaning.towards(best, _TOWARDS_BEST)
+        cosines, _ = _standing_out(meaning, ids)
+        mixed = (1.0 - MEANING_SHARE) * by_words + MEANING_SHARE * cosines + more
+        mixed -= mixed.min()
+    return Scores(ids, mixed), Scores(ids, meaning.cosines(ids).astype(np.float64)), peak
+
+
+def _deviations(scores: Scores, ids: Ids, size: int) -> Values:
     count = max(size, len(scores.ids), 1)
     mean = float(scores.values.sum()) / count
     spread = math.sqrt(max(float((scores.values**2).sum()) / count - mean * mean, 1e-9))
-    weight = min(_MOST_MEANING, max(_LEAST_MEANING, _MEANING + _MEANING_GAIN * (_MEANING - confidence)))
-    ids = np.union1d(scores.ids, cosines.ids)
-    words = (scores.at(ids) - mean) / spread
-    meaning = cosines.at(ids, float(cosines.values.min())) / _COSINE_SPREAD
-    mixed = (1.0 - weight) * words + weight * meaning
-    return Scores(ids, mixed - mixed.min())
+    deviations: Values = (scores.at(ids) - mean) / spread
+    return deviations if len(scores.ids) else np.zeros(len(ids))
 
 
-def with_neighbours(scores: Scores, beside: Beside, size: int | None) -> Scores:
+def _standing_out(meaning: Meaning, ids: Ids) -> tuple[Values, float]:
+    """Cosines in standard deviations, the mean for who has no vector yet, and the highest of them."""
+    mean, spread = meaning.spread()
+    cosines = meaning.cosines(ids).astype(np.float64)
+    deviations = np.where(np.isnan(cosines), 0.0, (cosines - mean) / spread)
+    return deviations, float(deviations.max(initial=0.0))
+
+
+def with_neighbours(scores: Scores, beside: Beside, size: int | None, peak: float = 0.0) -> Scores:
     """Scores plus a share of the neighbours' in the log, as far as neighbours go together here.
 
-    `size`: how many memories there are, those without a score count as 0; None for more than matter.
+    `size`: how many memories there are, those without a score count as 0; None for more than matter. `peak`: by
+    how many standard deviations the nearest in meaning stands out.
     """
     share = min(_NEIGHBOUR_CAP, _NEIGHBOUR_GAIN * autocorrelation(scores, beside, size))
+    share *= min(1.0, max(0.0, (_PEAKED - peak) / (_PEAKED - _DIFFUSE)))
     if share <= 0.0:
         return scores
     shares = share / beside.steps

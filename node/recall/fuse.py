@@ -6,6 +6,7 @@ Scores are calibrated and added, not ranks: on real questions that finds more ev
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -15,16 +16,19 @@ from node.memory.search import Found
 from node.memory.sizes import Size
 from node.memory.sketch import may_be_similar, sketch_of
 from node.memory.topic_index import Wanted
-from protocol.topics import terms
+from protocol.topics import content_terms, terms
 
 TOPIC_SHARE = 0.03  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
 IMPORTANCE_SHARE = 0.10  # Between importance 0 and 1. Small: it decides between equals, never over words.
+SPEAKER_SHARE = 0.12
+"""Of the best score: what a memory gains that begins with a name and a colon, where the question names it."""
 RECENCY_SHARE = 0.03
 RECENCY_HALF_LIFE_S = 30 * 86_400.0
 NEAR_DUPLICATE = 0.9  # Share of common terms from which two memories say the same.
 
 _K1, _B = 1.2, 0.75
 _TERMS_CHARS = 65_536
+_SPEAKER = re.compile(r"\s*([^\W\d_][\w.'\u2019 -]{0,39}):\s")
 _SHORT_CHARS = 80  # A text of few terms has a sketch of its very letters.
 _TELLING = frozenset({"not", "no", "never", "without", "nor", "cannot", "don't", "doesn't", "isn't", "won't"})
 
@@ -68,6 +72,7 @@ def fuse(
         return []
     asked = Wanted(wanted)
     most = max(memory.score for memory in found) or 1.0
+    speakers = _Speakers(wanted)
     newest = max(memory.updated_at for memory in found)
     candidates = []
     for memory in found:
@@ -75,6 +80,7 @@ def fuse(
         recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
         score = (
             memory.score / most
+            + SPEAKER_SHARE * speakers.has(memory.text)
             + TOPIC_SHARE * topics / len(asked)
             + IMPORTANCE_SHARE * memory.importance
             + RECENCY_SHARE * recency
@@ -94,6 +100,25 @@ def fuse(
             )
         )
     return sorted(candidates, key=_best_first)
+
+
+class _Speakers:
+    """Whether what is told begins with the name of somebody the question is about, as in `Ann Lee: …`."""
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._asked = frozenset(wanted)
+        self._known: dict[str, bool] = {}
+
+    def has(self, text: str) -> bool:
+        found = _SPEAKER.match(text)
+        if found is None:
+            return False
+        name = found[1]
+        known = self._known.get(name)
+        if known is None:
+            told = content_terms(name)
+            known = self._known[name] = bool(told) and self._asked.issuperset(told)
+        return known
 
 
 def pool(candidates: Iterable[Candidate], wanted: Sequence[str]) -> list[Candidate]:

@@ -13,15 +13,16 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
+from node.encoder.meaning import Meaning
 from node.memory.records import check_count, check_query
 from node.memory.store import Store
-from node.recall.candidates import NEAREST, Gathered, Reason, gather
+from node.recall.candidates import Gathered, Reason, gather
 from node.recall.fuse import Candidate, fuse, pool
 from node.recall.pack import Pack, Packed, pack
 from protocol.topics import query_terms
 
-Nearest = Callable[[str, int], Sequence[tuple[int, float]] | None]
-"""(version id, cosine) of so many memories nearest in meaning to a text; None where that is not known now."""
+Understand = Callable[[str], Meaning | None]
+"""What a question means beside the memories' vectors; None where that is not known now."""
 
 NOTHING_MATCHED = "nothing remembered holds a word of the question"
 NOTHING_FITS = "the budget is too small for a single word of what matched"
@@ -68,7 +69,7 @@ def recall(
     budget_tokens: int,
     *,
     visibilities: Collection[str] | None = None,
-    nearest: Nearest | None = None,
+    understand: Understand | None = None,
     explain: bool = False,
 ) -> Recall:
     """What `store` knows of `query`, in at most `budget_tokens`; only memories of `visibilities` if given.
@@ -77,9 +78,7 @@ def recall(
     `explain` the reasons of all candidates come along, the best first.
     """
     check_count("budget_tokens", budget_tokens)
-    wanted, gathered, candidates = ranked(
-        store, query, budget_tokens, visibilities=visibilities, nearest=nearest
-    )
+    wanted, gathered, candidates = ranked(store, query, visibilities=visibilities, understand=understand)
     made = pack(candidates, wanted, budget_tokens)
     for at, size in made.counted:
         store.sizes.put(at, size)
@@ -92,15 +91,14 @@ def recall(
 def ranked(
     store: Store,
     query: str,
-    budget_tokens: int,
     *,
     visibilities: Collection[str] | None = None,
-    nearest: Nearest | None = None,
+    understand: Understand | None = None,
 ) -> tuple[list[str], Gathered, list[Candidate]]:
     """The terms of the question, what was gathered for it, and that as candidates, best first."""
     wanted = query_terms(check_query(query))
-    near = nearest(query, NEAREST) if nearest is not None else None
-    gathered = gather(store, wanted, budget_tokens, visibilities, near)
+    meaning = understand(query) if understand is not None else None
+    gathered = gather(store, wanted, visibilities, meaning)
     return wanted, gathered, fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
 
 
