@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -58,13 +58,14 @@ class Listing:
 
     def topics(self, prefix: str, limit: int) -> list[TopicCount]:
         """What most memories below `prefix` are about, private ones too; ties by topic. Reads all of them."""
-        check_prefix(prefix)
-        check_count("limit", limit, MAX_PAGE)
-        counts: Counter[str] = Counter()
-        for (encoded,) in self._readers.rows(_TOPICS, (prefix, prefix + _PAST_EVERY_PATH)):
-            counts.update(term for term, _ in topic_index.decode(encoded))
-        best = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return [TopicCount(topic=term, memories=number) for term, number in best]
+        rows = self._readers.rows(_TOPICS, (check_prefix(prefix), prefix + _PAST_EVERY_PATH))
+        return most_of(topic_index.count(encoded for (encoded,) in rows), limit)
+
+
+def most_of(counts: Mapping[str, int], limit: int) -> list[TopicCount]:
+    """The `limit` topics that most memories carry."""
+    check_count("limit", limit, MAX_PAGE)
+    return [TopicCount(topic=term, memories=number) for term, number in topic_index.most(counts, limit)]
 
 
 def _summary(row: tuple[Any, ...]) -> Summary:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -24,7 +25,7 @@ from node.memory.cache import Cache
 from node.memory.commit import GroupCommit
 from node.memory.database import Durability, Readers
 from node.memory.importer import plan, write_relations
-from node.memory.listing import Listing, TopicCount
+from node.memory.listing import Listing, TopicCount, most_of
 from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
 from node.memory.postings import Postings
@@ -58,6 +59,7 @@ from protocol.names import AgentName
 
 _READ = f"SELECT {COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
 NO_QUOTA = Quota()
+T = TypeVar("T")
 _SWEPT_AT_ONCE = 500  # Memories buried in one transaction; more would keep writers waiting.
 
 
@@ -226,9 +228,11 @@ class Store:
         return self._listing.timeline(prefix, limit, before)
 
     def topics(self, prefix: str = "/", limit: int = 50) -> list[TopicCount]:
-        """What most live memories below `prefix` are about, private ones too."""
+        """What most live memories below `prefix` are about, private ones too. All are counted once."""
         self.sweep()
-        return self._listing.topics(prefix, limit)
+        if prefix != "/":
+            return self._listing.topics(prefix, limit)
+        return most_of(self._counted(self._writer.topics), limit)
 
     @property
     def relations(self) -> Relations:
@@ -325,11 +329,7 @@ class Store:
     def announced_topics(self) -> list[tuple[str, int, float]]:
         """(topic, number of listed and mesh memories that carry it, its mean weight there), by topic."""
         self.sweep()
-        listing = self._writer.announced_topics()
-        if listing is None:
-            self._commits.run(self._writer.start_counting)
-            listing = self._writer.announced_topics()
-        return listing or []
+        return self._counted(self._writer.announced_topics)
 
     @property
     def topics_revision(self) -> int:
@@ -347,11 +347,7 @@ class Store:
     def count(self) -> int:
         """How many memories are live."""
         self.sweep()
-        memories = self._writer.memories()
-        if memories is None:
-            self._commits.run(self._writer.start_counting)
-            memories = self._writer.memories()
-        return memories or 0
+        return self._counted(self._writer.memories)
 
     def statistics(self) -> Statistics:
         """Sizes and cache counters, now."""
@@ -394,6 +390,12 @@ class Store:
         cache.misses += 1
         cache.fill(memory, stamp)
         return memory
+
+    def _counted(self, ask: Callable[[], T | None]) -> T:
+        """What the writer's counts say; they are begun by who asks first, and lost where a write failed."""
+        while (found := ask()) is None:
+            self._commits.run(self._writer.start_counting)
+        return found
 
     def _checked(self, draft: Draft) -> Draft:
         return check_expiry(check_draft(draft), self._clock())

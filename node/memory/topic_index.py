@@ -1,17 +1,21 @@
 """What a memory's topics look like at rest, and how many memories carry each of those that are announced.
 
 At rest they are one text, in `head.topics`: lines of `weight term`, weight in percent. Those of a private
-memory stand there, too, for its owner's recall; `head.announced` tells them apart. The counts are made from
-the announced ones at the first question and kept up to date from then on, so that a write pays for them only
-when somebody wants them.
+memory stand there, too, for its owner's recall; `head.announced` tells them apart. They are counted at the
+first question and the counts kept up to date from then on, so that a write pays for them only when somebody
+wants them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import nsmallest
+from itertools import chain
 
 Weighted = tuple[str, int]
+Carried = tuple[str, bool]
+"""Topics of a memory as one text, and whether they are announced."""
 
 
 def encode(topics: Sequence[Weighted]) -> str:
@@ -54,28 +58,71 @@ def token(term: str) -> str:
     return term.replace(" ", "_")
 
 
-class TopicCounts:
-    """By topic, the memories that carry it and the sum of its weights. Its owner serialises the calls."""
+def count(encoded: Iterable[str]) -> Counter[str]:
+    """By topic, how many of these texts made by `encode` carry it."""
+    found: Counter[str] = Counter()
+    for line, number in _count_lines(encoded):
+        found[line.partition(" ")[2]] += number
+    return found
 
-    def __init__(self, encoded: Iterable[str]) -> None:
+
+def most(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
+    """The topics that most memories carry, with how many do; ties by topic."""
+    return nsmallest(limit, counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _count_lines(encoded: Iterable[str]) -> Iterable[tuple[str, int]]:
+    """A memory carries a topic once, so equal lines can be counted before they are parsed: that is faster."""
+    return Counter(chain.from_iterable(map(_lines, encoded))).items()
+
+
+def _lines(encoded: str) -> list[str]:
+    return encoded.split("\n") if encoded else []
+
+
+class TopicCounts:
+    """By topic, the memories that carry it and the sum of its weights, those announced apart from the others.
+
+    Its owner serialises the calls.
+    """
+
+    def __init__(self, announced: Iterable[str], others: Iterable[str]) -> None:
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._weights: defaultdict[str, int] = defaultdict(int)
-        for topics in encoded:
-            self.add(topics)
+        for line, number in _count_lines(announced):
+            weight, _, term = line.partition(" ")
+            self._counts[term] += number
+            self._weights[term] += number * int(weight)
+        self._others = count(others)
 
-    def add(self, encoded: str) -> None:
+    def add(self, encoded: str, announced: bool) -> None:
         for term, weight in decode(encoded):
+            if not announced:
+                self._others[term] += 1
+                continue
             self._counts[term] += 1
             self._weights[term] += weight
 
-    def remove(self, encoded: str) -> None:
+    def remove(self, encoded: str, announced: bool) -> None:
         for term, weight in decode(encoded):
+            if not announced:
+                self._others[term] -= 1
+                if not self._others[term]:
+                    del self._others[term]
+                continue
             self._counts[term] -= 1
             self._weights[term] -= weight
             if not self._counts[term]:
                 del self._counts[term], self._weights[term]
 
     def listing(self) -> list[tuple[str, int, float]]:
-        """(term, memories that carry it, its mean weight there 0..1), by term."""
+        """Of those announced: (term, memories that carry it, its mean weight there 0..1), by term."""
         weights = self._weights
         return [(term, n, weights[term] / (100 * n)) for term, n in sorted(self._counts.items())]
+
+    def all(self) -> dict[str, int]:
+        """By topic, the memories that carry it, announced or not."""
+        counts = dict(self._counts)
+        for term, number in self._others.items():
+            counts[term] = counts.get(term, 0) + number
+        return counts

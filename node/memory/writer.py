@@ -48,7 +48,7 @@ _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
 
 
 class Writer:
-    """Owns the writing connection. All but `announced_topics` and `memories` is for the leader of a group."""
+    """Owns the writing connection. All but what says `for any thread` is for the leader of a group."""
 
     def __init__(
         self,
@@ -82,7 +82,9 @@ class Writer:
         self._born: dict[int, tuple[str, str, str]] = {}
         self._gone: list[int] = []
         self._fresh: dict[str, Memory | None] = {}
-        self._announced: list[tuple[str, str]] = []  # What was announced, what is now.
+        self._turned: list[
+            tuple[topic_index.Carried, topic_index.Carried]
+        ] = []  # What a path was about, what it is now.
         self._grown = 0
         self._expires_first = math.inf
         self._buried = False
@@ -111,7 +113,7 @@ class Writer:
             else:
                 cache.put(memory)
         self._postings.committed(self._born, self._gone)
-        if self._grown or self._announced:
+        if self._grown or self._turned:
             self._count_group()
         if self._buried:
             self._find_next_expiry()
@@ -151,12 +153,12 @@ class Writer:
         with self._lock:
             if self._memories is not None:
                 self._memories += self._grown
-            for old, new in self._announced:
+            for old, new in self._turned:
                 if self._counts is not None:
-                    self._counts.remove(old)
-                    self._counts.add(new)
-            self.topics_revision += len(self._announced)
-        self._announced.clear()
+                    self._counts.remove(*old)
+                    self._counts.add(*new)
+            self.topics_revision += sum(old[1] or new[1] for old, new in self._turned)
+        self._turned.clear()
         self._grown = 0
 
     # Jobs.
@@ -282,14 +284,17 @@ class Writer:
 
     def start_counting(self) -> None:
         """Count once; from then on every commit keeps the counts up to date."""
-        rows = self._connection.execute("SELECT topics FROM head WHERE announced")
-        counts = topic_index.TopicCounts(topics for (topics,) in rows)
+        kinds = [
+            self._connection.execute("SELECT topics FROM head WHERE live AND announced = ?", (kind,))
+            for kind in (1, 0)
+        ]
+        counts = topic_index.TopicCounts(*((topics for (topics,) in rows) for rows in kinds))
         memories: int = self._connection.execute("SELECT count(*) FROM head WHERE live").get
         # What came before in this group is in the rows, and must not be counted again at its commit.
         with self._lock:
-            self.topics_revision += len(self._announced)
+            self.topics_revision += len(self._turned)
             self._counts, self._memories = counts, memories
-        self._announced.clear()
+        self._turned.clear()
         self._grown = 0
 
     # For any thread.
@@ -298,6 +303,11 @@ class Writer:
         """The counts, or None before `start_counting`."""
         with self._lock:
             return None if self._counts is None else self._counts.listing()
+
+    def topics(self) -> dict[str, int] | None:
+        """By topic, the live memories that carry it, private ones too; None before `start_counting`."""
+        with self._lock:
+            return None if self._counts is None else self._counts.all()
 
     def memories(self) -> int | None:
         """How many are live, or None before `start_counting`."""
@@ -373,10 +383,10 @@ class Writer:
         if head is not None and was_live and self._born.pop(head.id, None) is None:
             self._gone.append(head.id)
         self._grown += live - int(was_live)
-        old_topics = head.topics if head is not None and head.announced else ""
-        new_topics = topics if announced else ""
-        if old_topics != new_topics:
-            self._announced.append((old_topics, new_topics))
+        was = (head.topics, bool(head.announced)) if head is not None and was_live else ("", False)
+        now_about = (topics, bool(announced))
+        if was != now_about:
+            self._turned.append((was, now_about))
         return version
 
     def _head(self, path: str) -> Head | None:

@@ -1,7 +1,7 @@
 """How well the topics of a text are those that a reader would name; fails where extraction gets worse.
 
-Found: of the topics a reader names, those whose terms, or pairs of terms, are among the ten heaviest. Fit:
-of the five heaviest, those that belong to a topic a reader named. The bounds lie just below what is reached,
+Found: of the topics a reader names, those whose terms, or pairs of terms, are among the ten heaviest. Fit: of
+the five heaviest, those that belong to a topic a reader named. The bounds lie just below what is reached,
 0.81 and 0.54; raise them when extraction gets better.
 """
 

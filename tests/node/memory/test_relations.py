@@ -165,3 +165,21 @@ def test_topics_are_counted_over_live_memories_below_a_path(store: Store) -> Non
     assert found["zebra"] == 2
     assert "lion" not in {one.topic for one in store.topics(limit=1_000)}
     assert [one.topic for one in store.topics("/z", 1)] == ["zebra"]
+
+
+def test_topics_of_the_whole_memory_follow_every_write_private_ones_too(store: Store) -> None:
+    def counted() -> dict[str, int]:
+        return {one.topic: one.memories for one in store.topics() if one.topic in ("zebra", "lion")}
+
+    store.remember(Draft(text="Zebras", path="/x"))
+    store.remember(Draft(text="Zebras", path="/y", visibility="private"))
+    assert counted() == {"zebra": 2}
+
+    store.remember(Draft(text="Lions", path="/y", visibility="private"))
+    assert counted() == {"zebra": 1, "lion": 1}
+    store.remember(Draft(text="Lions", path="/y"))
+    store.remember(Draft(text="Zebras", path="/x", visibility="private"))
+    assert counted() == {"zebra": 1, "lion": 1}
+    store.forget("/x")
+    assert counted() == {"lion": 1}
+    assert counted() == {one.topic: one.memories for one in store.topics("/y")}

@@ -147,6 +147,11 @@ class StoreAgainstDicts(RuleBasedStateMachine):
         assert {word: found.get(word, 0) for word in WORDS} == {
             word: sum(word in words for words in said) for word in WORDS
         }
+        told = {one.topic: one.memories for one in self.store.topics("/", 1_000)}
+        everything = [text.split() for text, _, _ in self.live().values()]
+        assert {word: told.get(word, 0) for word in WORDS} == {
+            word: sum(word in words for words in everything) for word in WORDS
+        }
 
     @invariant()
     def agree(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.memory.topic_index import TopicCounts, decode, encode, token
+from node.memory.topic_index import TopicCounts, count, decode, encode, most, token
 from protocol.topics import analyse
 
 TOPICS = st.lists(
@@ -34,29 +37,50 @@ def test_a_pair_of_words_is_one_token_of_the_index() -> None:
 
 
 def test_a_topic_is_listed_with_its_memories_and_their_mean_weight() -> None:
-    counts = TopicCounts([encode([("walrus", 100), ("sea", 30)]), encode([("walrus", 50)]), ""])
+    announced = [encode([("walrus", 100), ("sea", 30)]), encode([("walrus", 50)]), ""]
+    counts = TopicCounts(announced, [encode([("walrus", 30), ("ice", 30)])])
 
     assert counts.listing() == [("sea", 1, 0.3), ("walrus", 2, 0.75)]
+    assert counts.all() == {"sea": 1, "walrus": 3, "ice": 1}
 
 
-def test_a_topic_nobody_carries_any_more_is_gone() -> None:
-    counts = TopicCounts([encode([("walrus", 100)])])
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_topic_nobody_carries_any_more_is_gone(announced: bool) -> None:
+    walrus = encode([("walrus", 100)])
+    counts = TopicCounts([walrus], [walrus])
 
-    counts.remove(encode([("walrus", 100)]))
+    counts.remove(walrus, announced)
 
-    assert counts.listing() == []
+    assert counts.listing() == ([] if announced else [("walrus", 1, 1.0)])
+    assert counts.all() == {"walrus": 1}
+    counts.remove(walrus, not announced)
+    assert counts.all() == {}
 
 
-@given(st.lists(TOPICS, max_size=8), st.sets(st.integers(0, 7)))
+def test_the_most_carried_topics_come_first_then_by_name() -> None:
+    assert most({"b": 2, "a": 2, "c": 3, "d": 1}, 3) == [("c", 3), ("a", 2), ("b", 2)]
+
+
+@given(st.lists(st.tuples(TOPICS, st.booleans()), max_size=8), st.sets(st.integers(0, 7)))
 def test_counts_kept_up_to_date_equal_counts_made_anew(
-    memories: list[list[tuple[str, int]]], gone: set[int]
+    memories: list[tuple[list[tuple[str, int]], bool]], gone: set[int]
 ) -> None:
-    encoded = [encode(topics) for topics in memories]
+    encoded = [(encode(topics), announced) for topics, announced in memories]
 
-    kept = TopicCounts(encoded)
-    for at, topics in enumerate(encoded):
+    kept, grown = _counted(encoded), _counted([])
+    for at, (topics, announced) in enumerate(encoded):
         if at in gone:
-            kept.remove(topics)
+            kept.remove(topics, announced)
+        else:
+            grown.add(topics, announced)
 
-    anew = TopicCounts(topics for at, topics in enumerate(encoded) if at not in gone)
-    assert kept.listing() == anew.listing()
+    anew = _counted([one for at, one in enumerate(encoded) if at not in gone])
+    assert kept.listing() == anew.listing() == grown.listing()
+    assert kept.all() == anew.all() == grown.all()
+    assert count(topics for topics, _ in encoded) == Counter(
+        term for topics, _ in encoded for term, _ in decode(topics)
+    )
+
+
+def _counted(encoded: list[tuple[str, bool]]) -> TopicCounts:
+    return TopicCounts(*([topics for topics, kind in encoded if kind is wanted] for wanted in (True, False)))
