@@ -134,7 +134,7 @@ class Store:
     def remember(self, draft: Draft) -> Receipt:
         """Commit one memory. The same content at the same path makes no new version."""
         prepared = prepare(self._checked(draft))
-        return self._commits.run(lambda: self._writer.write_many((prepared,)))[0]
+        return self._commits.run(partial(self._writer.write_many, (prepared,)), settled=False)[0]
 
     def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """Commit all of them in one transaction, or none: a bad one is named as drafts[i]."""
@@ -146,11 +146,11 @@ class Store:
                 raise InvalidInput(f"drafts[{at}].{error.field}", error.problem, error.fix) from None
         if not prepared:
             return []
-        return self._commits.run(lambda: self._writer.write_many(prepared))
+        return self._commits.run(partial(self._writer.write_many, prepared), settled=False)
 
     def forget(self, path: str) -> Receipt:
         """Append a tombstone. The versions before stay readable by number. Raises NotFound."""
-        return self._commits.run(partial(self._writer.forget, check_path(path)))
+        return self._commits.run(partial(self._writer.forget, check_path(path)), settled=False)
 
     def erase(self, path: str) -> Receipt:
         """Remove what all versions at `path` say, from the files too; see `node.memory.erase`.

@@ -9,25 +9,20 @@ when somebody wants them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 Weighted = tuple[str, int]
 
 
-def encode(topics: Sequence[Weighted]) -> str:
-    """Topics as one text."""
-    return "\n".join([f"{weight} {term}" for term, weight in topics])
-
-
 def decode(encoded: str) -> list[Weighted]:
-    """The topics of a text made by `encode`."""
+    """The topics of such a text."""
     if not encoded:
         return []
     return [(term, int(weight)) for weight, _, term in (line.partition(" ") for line in encoded.split("\n"))]
 
 
 def count_among(encoded: str, wanted: Iterable[str]) -> int:
-    """How many of the wanted terms are topics of a text made by `encode`; without decoding it."""
+    """How many of the wanted terms are topics of such a text; without decoding it."""
     lines = f"{encoded}\n"
     found = 0
     for term in wanted:
