@@ -53,9 +53,11 @@ def bare(draft: Draft) -> Prepared:
 def _indexed(topics: str) -> str:
     """The heaviest topics as tokens of the index."""
     tokens: list[str] = []
-    for line in topics.split("\n") if topics else ():
+    line, _, others = topics.partition("\n")
+    while line:
         weight, _, term = line.partition(" ")
         if int(weight) < INDEXED_PERCENT:
             break
         tokens.append(topic_index.token(term))
+        line, _, others = others.partition("\n")
     return " ".join(tokens)

@@ -120,7 +120,7 @@ class SketchTable:
                     near.add((-equal, -entry))
                 entry = before[entry]
                 left -= 1
-        return self._named(near) if near else []
+        return [at for _, entry in sorted(near) if (at := self._ids[-entry])] if near else []
 
     def like_each(self, first: int) -> dict[int, list[int]]:
         """By entry from `first` on, that has any: the entries of its candidates among those before it,
@@ -145,9 +145,6 @@ class SketchTable:
     def id_of(self, entry: int) -> int:
         """The id of an entry, 0 where it has none."""
         return self._ids[entry]
-
-    def _named(self, near: set[tuple[int, int]]) -> list[int]:
-        return [at for _, entry in sorted(near) if (at := self._ids[-entry])]
 
 
 def _bytes_set(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:

@@ -354,6 +354,7 @@ class Store:
         self._readers.close()
         self._cache.clear()
         self._commits.close()
+        self._writer.close()
         self._connection.close()
         self._lock.release()
 

@@ -18,6 +18,7 @@ import msgspec
 
 from node.memory import database, erase, topic_index
 from node.memory.cache import Cache
+from node.memory.checkpoint import Checkpoints
 from node.memory.heads import Head, head_at, heads_at, says_the_same
 from node.memory.importer import Plan
 from node.memory.pending import Pending, Row
@@ -59,6 +60,7 @@ class Writer:
         self.last_id = 0
         self.next_expiry = math.inf  # For any thread: before then nothing expires.
         self._pending = Pending(connection)
+        self._checkpoints = Checkpoints(connection, path)
         self._similar = Similar(connection, self._pending)
         self._no_path_from = self._no_path_to = ""  # Between them no path is taken but those made here.
         self._made = ""
@@ -66,7 +68,12 @@ class Writer:
         self._forget_group()
         self._find_next_expiry()
         if erase.is_unfinished(connection):
-            erase.rewrite_files(connection)
+            with self._checkpoints.paused():
+                erase.rewrite_files(connection)
+
+    def close(self) -> None:
+        """No more commits come."""
+        self._checkpoints.close()
 
     def _forget_group(self) -> None:
         last_id: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
@@ -113,7 +120,8 @@ class Writer:
     def _rewrite_files(self) -> None:
         # The group is committed: a failure here is told to those who erase, not to all of the group.
         try:
-            erase.rewrite_files(self._connection)
+            with self._checkpoints.paused():
+                erase.rewrite_files(self._connection)
             self.unfinished = ""
         except apsw.Error as error:
             self.unfinished = str(error)
