@@ -27,6 +27,8 @@ _UPDATE_HEAD = """
     WHERE path = ?"""
 _INSERT_WORDS = "INSERT INTO words (rowid, title, text, topics) VALUES (?, ?, ?, ?)"
 _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
+_MERGE_FROM = "INSERT INTO words (words, rank) VALUES ('usermerge', 2)"  # Segments; as few as there may be.
+_MERGE = "INSERT INTO words (words, rank) VALUES ('merge', ?)"
 
 Row = tuple[Any, ...]
 
@@ -72,6 +74,14 @@ class Pending:
         if self.born:
             rows = [(at, *item.words) for at, (_, item) in self.born.items()]
             self._connection.executemany(_INSERT_WORDS, rows)
+
+    def merge_words(self, pages: int) -> bool:
+        """Merge about so many pages of the index's segments into fewer; whether there were any to merge."""
+        connection = self._connection
+        connection.execute(_MERGE_FROM)
+        before = connection.total_changes()
+        connection.execute(_MERGE, (pages,))
+        return connection.total_changes() - before >= 2  # As the manual of FTS5 says it is to be told.
 
     def clear(self) -> None:
         """Forget all: it was committed, or is not to be."""

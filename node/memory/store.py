@@ -56,6 +56,7 @@ from protocol.topics import query_terms
 
 _READ = f"SELECT {COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
 NO_QUOTA = Quota()
+_MERGED_AT_ONCE = 256  # Pages merged in one transaction, 10 ms.
 _SWEPT_AT_ONCE = 500  # Memories buried in one transaction; more would keep writers waiting.
 
 
@@ -169,6 +170,18 @@ class Store:
         """Rewrite the files where an erasure could not."""
         if self._writer.unfinished:
             self._commits.run(self._writer.erase_again)
+
+    def merge_index(self) -> bool:
+        """Merge a small part of the full-text index; whether there may be more to do.
+
+        Writes leave it in many parts, and a search looks into each: that may double or treble its time.
+        """
+        return self._commits.run(partial(self._writer.merge_words, _MERGED_AT_ONCE), settled=False)
+
+    @property
+    def last_id(self) -> int:
+        """The last version in the log: another one when something was written."""
+        return self._writer.last_id
 
     def sweep(self) -> int:
         """Bury what has expired; how many there were."""

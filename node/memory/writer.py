@@ -254,6 +254,10 @@ class Writer:
         self._buried = True
         return len(due)
 
+    def merge_words(self, pages: int) -> bool:
+        """A step towards an index that is read quickly; whether there may be more to do."""
+        return self._pending.merge_words(pages)
+
     def take_over(self, plan: Plan) -> int:
         """Append versions of an import with the numbers and times they have; how many there were."""
         bytes_more = sum(len(line.text) for line in plan.versions)
