@@ -1,7 +1,9 @@
 """Reads of single memories in process: hot ones from the cache, cold ones from SQLite.
 
-Hot: a working set half as large as the cache. Cold: one 20 times as large, uniform. Beside them the raw
-limits, measured in turns: a plain dict, and a prepared point read of plain apsw by the same keys.
+Hot: a working set half as large as the cache. Cold: one 20 times as large, uniform. Zipf: ten times as large,
+the memory of rank r asked for in proportion to r^-1.5. Beside them the raw limits, measured in turns: a plain
+dict, a prepared point read of plain apsw by the same keys, and for Zipf the same read behind functools' LRU
+cache of the same size.
 
     python benchmarks/reads.py [--quick] [--json PATH]
 """
@@ -14,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,8 @@ from protocol.names import check_agent_name
 
 CACHE = 1_024
 COLD_FACTOR = 20
-TARGETS = {"hot": 1_000_000, "cold": 50_000}
+ZIPF_FACTOR, ZIPF_EXPONENT = 10, 1.5
+TARGETS = {"hot": 1_000_000, "cold": 60_000, "zipf": 400_000}
 
 
 def rate(read: Callable[[str], object], keys: list[str]) -> float:
@@ -64,7 +68,7 @@ def compare(
 
 
 def measure(rounds: int, size: int) -> list[dict[str, Any]]:
-    """Hot, then cold, from one store."""
+    """Hot, then cold, then Zipf's, from one store."""
     draw = random.Random(1)
     rows = [(f"/notes/{n}", text) for n, text in enumerate(itertools.islice(texts(), CACHE * COLD_FACTOR))]
     paths = [path for path, _ in rows]
@@ -80,7 +84,12 @@ def measure(rounds: int, size: int) -> list[dict[str, Any]]:
             known = {path: store.read(path) for path in paths[: CACHE // 2]}
             figures = [compare("hot", store.read, known.__getitem__, hot, rounds)]
             cold = draw.choices(paths, k=size)
-            return [*figures, compare("cold", store.read, plain, cold, rounds)]
+            figures.append(compare("cold", store.read, plain, cold, rounds))
+            ranked = paths[: CACHE * ZIPF_FACTOR]
+            draw.shuffle(ranked)
+            weights = [rank**-ZIPF_EXPONENT for rank in range(1, len(ranked) + 1)]
+            zipf = draw.choices(ranked, weights, k=size * 4)
+            return [*figures, compare("zipf", store.read, lru_cache(CACHE)(plain), zipf, rounds)]
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""What a memory wants done now and then, in a thread of its own: to bury what has expired,
-and to finish an erasure that could not be finished at once."""
+"""What a memory wants done now and then, in a thread of its own: to bury what has expired, to finish an
+erasure that could not be finished at once, and, while nobody writes, to merge the full-text index."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ EVERY_S = 5.0
 """Seconds between two rounds. What expires is in no answer all the same; only its topics stay announced
 until it is buried. Lower wakes an idle process more often."""
 
+_PAUSE_S = 0.005
+
 
 class Housekeeper:
     """Looks after one store; `on_change` is called when it buried something."""
@@ -23,6 +25,8 @@ class Housekeeper:
     def __init__(self, store: Store, on_change: Callable[[], None], *, every_s: float = EVERY_S) -> None:
         self._store, self._on_change, self._every_s = store, on_change, every_s
         self._closed = threading.Event()
+        self._written = self._merged = 0  # The log's last version in the round before; when all was merged.
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="avm-housekeeper", daemon=True)
 
     def start(self) -> None:
@@ -40,12 +44,25 @@ class Housekeeper:
         if self._store.sweep():
             self._on_change()
         self._store.finish_erasing()
+        written, self._written = self._written, self._store.last_id
+        if written == self._written != self._merged:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Until it is done, or something is written: whoever writes is to wait for one small step at most."""
+        while self._store.last_id == self._written and not self._closed.wait(_PAUSE_S):
+            if not self._store.merge_index():
+                self._merged = self._written
+                return
 
     def _run(self) -> None:
         while not self._closed.wait(self._every_s):
             try:
                 self.tidy()
+                self._trouble = ""
             except NodeClosed:
                 return
             except MeshError as error:
-                _log.warning("could not look after the memory, will try again: %s", error)
+                if str(error) != self._trouble:  # A full disk stays full for many rounds.
+                    _log.warning("could not look after the memory, will try again: %s", error)
+                self._trouble = str(error)

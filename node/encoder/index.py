@@ -180,7 +180,7 @@ class VectorIndex:
         return found
 
     def sample(self) -> Floats:
-        """Up to 1,024 of the vectors, evenly from all of them; at least one row, of zeros where there is none."""
+        """About 1,024 of the vectors, evenly from all of them; one row of zeros where there is none."""
         return self._sample()[0]
 
     def mean(self) -> Floats:

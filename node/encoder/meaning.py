@@ -1,8 +1,8 @@
 """What a question means beside one memory's vectors: who is nearest, and how near any of them are.
 
-The question's vector is first drawn away from the mean of all vectors, by `FROM_MEAN`: a memory that is a little
-near to everything says little. And it may be drawn towards a memory that answers well (`towards`): what else
-that one speaks of tells what the matter is about (Rocchio, 1971).
+The question's vector is first drawn away from the mean of all vectors, by `FROM_MEAN`: a memory that is a
+little near to everything says little. And it may be drawn towards a memory that answers well (`towards`):
+what else that one speaks of tells what the matter is about (Rocchio, 1971).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from node.encoder.index import Floats, VectorIndex
 
-FROM_MEAN = 0.3
+FROM_MEAN = 0.5
 MOST_READ = 4_096
 """Nearest memories looked through for those that an asker may read."""
 

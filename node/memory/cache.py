@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from node.memory.records import Memory
 
@@ -57,6 +58,17 @@ class Cache:
         with self._lock:
             self._stamps[hash(path) % _STRIPES] += 1
             self.entries.pop(path, None)
+
+    def take(self, changed: Mapping[str, Memory | None]) -> None:
+        """`put` or, for None, `drop` each of what was just committed, in order."""
+        with self._lock:
+            stamps, entries, limit = self._stamps, self.entries, self.limit
+            for path, memory in changed.items():
+                stamps[hash(path) % _STRIPES] += 1
+                if memory is None or not limit or len(memory.text) > MAX_ENTRY_CHARS:
+                    entries.pop(path, None)
+                else:
+                    self._keep(memory)
 
     def clear(self) -> None:
         """Forget all, and take nothing back from readers under way."""

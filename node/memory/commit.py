@@ -26,19 +26,23 @@ MAX_GROUP = 512  # Jobs in one transaction; more would make the first of them wa
 
 
 class Transaction(Protocol):
-    """What the leader drives. After `roll_back` nothing of the group remains, whatever went wrong before."""
+    """What the leader drives. After `roll_back` nothing of the group remains, whatever went wrong before.
+
+    `settle`: what jobs left for later is to be in the tables, as the next one reads them.
+    """
 
     def begin(self) -> None: ...
+    def settle(self) -> None: ...
     def commit(self) -> None: ...
     def roll_back(self) -> None: ...
     def translate(self, error: apsw.Error) -> MeshError: ...
 
 
 class _Ticket:
-    __slots__ = ("error", "job", "promoted", "result", "wake")
+    __slots__ = ("error", "job", "promoted", "result", "settled", "wake")
 
-    def __init__(self, job: Callable[[], object]) -> None:
-        self.job = job
+    def __init__(self, job: Callable[[], object], settled: bool = True) -> None:
+        self.job, self.settled = job, settled
         self.result: object = None
         self.error: MeshError | None = None
         self.promoted = False
@@ -60,19 +64,20 @@ class GroupCommit:
         with self._gate:
             if self._closed:
                 return
-            self._closed = True
-        self._run(lambda: None)
+        self._run(_Ticket(lambda: None), last=True)
 
-    def run(self, job: Callable[[], T]) -> T:
-        """Run `job` in a transaction; returns what it returned, once that is committed."""
+    def run(self, job: Callable[[], T], *, settled: bool = True) -> T:
+        """Run `job` in a transaction; returns what it returned, once that is committed.
+
+        `settled`: it finds in the tables what the jobs before it did.
+        """
+        return cast(T, self._run(_Ticket(job, settled)))
+
+    def _run(self, ticket: _Ticket, *, last: bool = False) -> object:
         with self._gate:
-            if self._closed:
+            if self._closed and not last:
                 raise NodeClosed("the memory was closed")
-        return self._run(job)
-
-    def _run(self, job: Callable[[], T]) -> T:
-        ticket = _Ticket(job)
-        with self._gate:
+            self._closed |= last
             leads = not self._led
             if leads:
                 self._led = True
@@ -84,7 +89,7 @@ class GroupCommit:
             self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
-        return cast(T, ticket.result)
+        return ticket.result
 
     def _wait_to_lead(self, ticket: _Ticket, wake: threading.Lock | None) -> bool:
         """Wait until the ticket is done (false) or is to lead (true)."""
@@ -101,9 +106,7 @@ class GroupCommit:
         return ticket.promoted
 
     def _lead(self, ticket: _Ticket) -> None:
-        with self._gate:
-            group = [ticket, *self._waiting[: MAX_GROUP - 1]]
-            del self._waiting[: MAX_GROUP - 1]
+        group = [ticket]
         try:
             self._commit(group)
         finally:
@@ -117,7 +120,12 @@ class GroupCommit:
         failure: MeshError | None = StorageFailure("interrupted before the commit; nothing was written")
         try:
             self._transaction.begin()
+            with self._gate:  # Not before: others came while the transaction began.
+                group += self._waiting[: MAX_GROUP - 1]
+                del self._waiting[: MAX_GROUP - 1]
             for ticket in group:
+                if ticket.settled:
+                    self._transaction.settle()
                 try:
                     ticket.result = ticket.job()
                 except MeshError as error:

@@ -15,10 +15,6 @@ from protocol.errors import InvalidInput, MemoryUnusable, MeshError, NodeClosed,
 Durability = Literal["normal", "full"]
 """`normal` survives the end of the process, however it comes; `full` also a loss of power: one fsync each."""
 
-CHECKPOINT_PAGES = 12_000
-"""The log is folded into the file when it has grown by so many pages of 4 KiB. Higher makes commits cheaper
-and the file beside it larger, and the first start after a crash slower: it reads the log once."""
-
 WRITER_CACHE_KIB = 4_096
 READER_CACHE_KIB = 512
 _BUSY_MS = 5_000
@@ -70,7 +66,7 @@ def tune_writer(connection: apsw.Connection, durability: Durability) -> None:
     """What may be set only when the file is known to be ours, as it changes the file."""
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full" if durability == "full" else "normal")
-    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+    connection.pragma("wal_autocheckpoint", 0)  # That is the task of `node.memory.checkpoint`.
 
 
 def connect(path: Path, flags: int) -> apsw.Connection:

@@ -22,26 +22,24 @@ class Prepared(msgspec.Struct, frozen=True):
     metadata: str
     words: tuple[str, str, str]
     topics: str
-    terms: frozenset[str]
     sketch: int | None
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """The terms of its text."""
+        return frozenset(self.words[1].split())
 
 
 def prepare(draft: Draft) -> Prepared:
     """The parts of the row and of the index row; the draft must have passed `check_draft`."""
     found = analyse(draft.text, title=draft.title, tags=draft.tags)
-    distinct = frozenset(found.text)
     return Prepared(
         draft,
         msgspec.json.encode(draft.tags).decode() if draft.tags else "",
         encode_metadata(draft.metadata) if draft.metadata else "",
-        (
-            " ".join(found.title),
-            " ".join(found.text),
-            " ".join([topic_index.token(term) for term, weight in found.topics if weight >= INDEXED_PERCENT]),
-        ),
-        topic_index.encode(found.topics),
-        distinct,
-        sketch_of(draft.text, distinct),
+        (found.title, found.text, _indexed(found.topics)),
+        found.topics,
+        sketch_of(draft.text, found.hashes),
     )
 
 
@@ -49,4 +47,17 @@ def bare(draft: Draft) -> Prepared:
     """As `prepare`, for a version that is overwritten at once: nothing for an index."""
     metadata = encode_metadata(draft.metadata) if draft.metadata else ""
     tags = msgspec.json.encode(draft.tags).decode() if draft.tags else ""
-    return Prepared(draft, tags, metadata, ("", "", ""), "", frozenset(), None)
+    return Prepared(draft, tags, metadata, ("", "", ""), "", None)
+
+
+def _indexed(topics: str) -> str:
+    """The heaviest topics as tokens of the index."""
+    tokens: list[str] = []
+    line, _, others = topics.partition("\n")
+    while line:
+        weight, _, term = line.partition(" ")
+        if int(weight) < INDEXED_PERCENT:
+            break
+        tokens.append(topic_index.token(term))
+        line, _, others = others.partition("\n")
+    return " ".join(tokens)

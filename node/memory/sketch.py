@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import mmh3
 import numpy as np
+from numpy.typing import NDArray
 
 FEWEST_TERMS = 6
 SIMILAR = 0.8  # Jaccard similarity of their terms from which two texts are told to be near-duplicates.
@@ -29,11 +30,11 @@ _LONGEST_CHAIN = 16  # Of one band, the latest; chains grow with the memories, b
 _BANDS = 4
 
 
-def sketch_of(text: str, terms: frozenset[str]) -> int:
-    """The sketch, signed, of a text with these terms."""
+def sketch_of(text: str, terms: set[int]) -> int:
+    """The sketch, signed, of a text whose terms have these 32-bit hashes, signed."""
     if len(terms) < FEWEST_TERMS:
         return mmh3.hash64(text.encode())[0]
-    hashes = sorted(map(mmh3.hash, terms))
+    hashes = sorted(terms)
     hashes.append(_PAST_EVERY_HASH)
     least: list[int] = []
     at = 0
@@ -69,19 +70,20 @@ def similarity(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 class SketchTable:
-    """Version ids by sketch, 32 bytes each. Entries are only added; its owner serialises the calls."""
+    """Version ids by sketch, 32 bytes each. Entries are only added; its owner serialises the calls.
+
+    Entries are numbered from 1 in the order they were added. One without an id yet is like nothing.
+    """
 
     def __init__(self, rows: Iterable[tuple[int, int]] = ()) -> None:
         """From (id, sketch), the older first."""
         pairs = list(rows)
-        self._ids = array("q", [0, *(at for at, _ in pairs)])
-        self._sketches = array("q", [0, *(sketch for _, sketch in pairs)])
+        self._ids = array("q", [0])
+        self._sketches = array("q", [0])
         self._last = [array("I", bytes(4 << 16)) for _ in range(_BANDS)]  # By key, the latest entry.
-        self._before: list[array[int]] = []  # By entry, the one before with its key.
-        sketches = np.array(self._sketches, dtype=np.int64)
-        for band in range(_BANDS):
-            keys = (sketches >> (16 * band)) & 0xFFFF
-            self._before.append(_chained(keys, self._last[band]))
+        self._before = [array("I", [0]) for _ in range(_BANDS)]  # By entry, the one before with its key.
+        self.add_all([sketch for _, sketch in pairs])
+        self._ids = array("q", [0, *(at for at, _ in pairs)])
 
     def __len__(self) -> int:
         return len(self._ids) - 1
@@ -96,31 +98,81 @@ class SketchTable:
             self._before[band].append(self._last[band][key])
             self._last[band][key] = entry
 
+    def add_all(self, sketches: Sequence[int]) -> int:
+        """As many more, without ids yet; the first one's entry."""
+        first = len(self._ids)
+        added = array("q", sketches)
+        self._ids.frombytes(bytes(8 * len(added)))
+        self._sketches += added
+        numbers = np.frombuffer(added, np.int64)
+        for band in range(_BANDS):
+            last = np.frombuffer(self._last[band], np.uint32)
+            before = _chained((numbers >> (16 * band)) & 0xFFFF, first, last)
+            self._before[band].frombytes(before.tobytes())
+        return first
+
+    def name(self, entry: int, at: int) -> None:
+        """Give an entry its id."""
+        self._ids[entry] = at
+
     def like(self, sketch: int) -> list[int]:
         """Ids of candidates, the most alike first, ties to the latest."""
         near: set[tuple[int, int]] = set()
         sketches = self._sketches
         for band in range(_BANDS):
             entry = self._last[band][(sketch >> (16 * band)) & 0xFFFF]
+            before = self._before[band]
             left = _LONGEST_CHAIN
             while entry and left:
                 equal = _equal_bytes(sketches[entry], sketch)
                 if equal >= _EQUAL_BYTES:
                     near.add((-equal, -entry))
-                entry = self._before[band][entry]
+                entry = before[entry]
                 left -= 1
-        return [self._ids[-entry] for _, entry in sorted(near)] if near else []
+        return [at for _, entry in sorted(near) if (at := self._ids[-entry])] if near else []
+
+    def like_each(self, first: int) -> dict[int, list[int]]:
+        """By entry from `first` on, that has any: the entries of its candidates among those before it,
+        in the order of `like`. At 1 us each, a twentieth of asking one by one."""
+        near: dict[int, set[tuple[int, int]]] = {}
+        sketches = np.frombuffer(self._sketches, np.int64).view(np.uint64)
+        asked = np.arange(first, len(sketches))
+        for chain in self._before:
+            before = np.frombuffer(chain, np.uint32)
+            own, entries = asked, before[asked]
+            for _ in range(_LONGEST_CHAIN):
+                there = entries > 0
+                own, entries = own[there], entries[there]
+                if not len(own):
+                    break
+                equal = 8 - _bytes_set(sketches[own] ^ sketches[entries])
+                for at in np.flatnonzero(equal >= _EQUAL_BYTES).tolist():
+                    near.setdefault(int(own[at]), set()).add((-int(equal[at]), -int(entries[at])))
+                entries = before[entries]
+        return {own: [-entry for _, entry in sorted(found)] for own, found in near.items()}
+
+    def id_of(self, entry: int) -> int:
+        """The id of an entry, 0 where it has none."""
+        return self._ids[entry]
 
 
-def _chained(keys: np.ndarray[tuple[int], np.dtype[np.int64]], last: array[int]) -> array[int]:
-    """For each entry from 1 on the one before with the same key; `last` is filled in."""
-    before = np.zeros(len(keys), dtype=np.uint32)
-    entries = np.arange(1, len(keys))
-    if len(entries):
-        order = entries[np.argsort(keys[1:], kind="stable")]
-        same = keys[order[1:]] == keys[order[:-1]]
-        before[order[1:][same]] = order[:-1][same]
+def _bytes_set(numbers: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """How many bytes of each number are not 0."""
+    low = np.uint64(0x7F7F7F7F7F7F7F7F)
+    marked: NDArray[np.uint8] = np.bitwise_count((((numbers & low) + low) | numbers) & ~low)
+    return marked
+
+
+def _chained(keys: NDArray[np.int64], first: int, last: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """For each entry from `first` on the one before with the same key; `last` is brought up to date."""
+    before = np.zeros(len(keys), np.uint32)
+    if len(keys):
+        order = np.argsort(keys, kind="stable")
+        sorted_keys = keys[order]
+        same = sorted_keys[1:] == sorted_keys[:-1]
+        starts = np.append(True, ~same)
+        before[order[1:][same]] = order[:-1][same] + first
+        before[order[starts]] = last[sorted_keys[starts]]
         ends = order[np.append(~same, True)]
-        for key, entry in zip(keys[ends].tolist(), ends.tolist(), strict=True):
-            last[key] = entry
-    return array("I", before.tobytes())
+        last[keys[ends]] = ends + first
+    return before

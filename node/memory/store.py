@@ -60,6 +60,7 @@ from protocol.names import AgentName
 _READ = f"SELECT {COLUMNS} FROM head h JOIN versions v ON v.id = h.latest WHERE h.path = ? AND h.live"
 NO_QUOTA = Quota()
 T = TypeVar("T")
+_MERGED_AT_ONCE = 256  # Pages merged in one transaction, 10 ms.
 _SWEPT_AT_ONCE = 500  # Memories buried in one transaction; more would keep writers waiting.
 
 
@@ -140,7 +141,7 @@ class Store:
     def remember(self, draft: Draft) -> Receipt:
         """Commit one memory. The same content at the same path makes no new version."""
         prepared = prepare(self._checked(draft))
-        return self._commits.run(lambda: self._writer.write_many((prepared,)))[0]
+        return self._commits.run(partial(self._writer.write_many, (prepared,)), settled=False)[0]
 
     def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """Commit all of them in one transaction, or none: a bad one is named as drafts[i]."""
@@ -152,11 +153,11 @@ class Store:
                 raise InvalidInput(f"drafts[{at}].{error.field}", error.problem, error.fix) from None
         if not prepared:
             return []
-        return self._commits.run(lambda: self._writer.write_many(prepared))
+        return self._commits.run(partial(self._writer.write_many, prepared), settled=False)
 
     def forget(self, path: str) -> Receipt:
         """Append a tombstone. The versions before stay readable by number. Raises NotFound."""
-        return self._commits.run(partial(self._writer.forget, check_path(path)))
+        return self._commits.run(partial(self._writer.forget, check_path(path)), settled=False)
 
     def erase(self, path: str) -> Receipt:
         """Remove what all versions at `path` say, from the files too; see `node.memory.erase`.
@@ -175,6 +176,18 @@ class Store:
         """Rewrite the files where an erasure could not."""
         if self._writer.unfinished:
             self._commits.run(self._writer.erase_again)
+
+    def merge_index(self) -> bool:
+        """Merge a small part of the full-text index; whether there may be more to do.
+
+        Writes leave it in many parts, and a search looks into each: that may double or treble its time.
+        """
+        return self._commits.run(partial(self._writer.merge_words, _MERGED_AT_ONCE), settled=False)
+
+    @property
+    def last_id(self) -> int:
+        """The last version in the log: another one when something was written."""
+        return self._writer.last_id
 
     def sweep(self) -> int:
         """Bury what has expired; how many there were."""
@@ -365,6 +378,7 @@ class Store:
         self._readers.close()
         self._cache.clear()
         self._commits.close()
+        self._writer.close()
         self._connection.close()
         self._lock.release()
 

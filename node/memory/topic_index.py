@@ -9,7 +9,7 @@ wants them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from heapq import nsmallest
 from itertools import chain
 
@@ -18,13 +18,8 @@ Carried = tuple[str, bool]
 """Topics of a memory as one text, and whether they are announced."""
 
 
-def encode(topics: Sequence[Weighted]) -> str:
-    """Topics as one text."""
-    return "\n".join([f"{weight} {term}" for term, weight in topics])
-
-
 def decode(encoded: str) -> list[Weighted]:
-    """The topics of a text made by `encode`."""
+    """The topics of such a text."""
     if not encoded:
         return []
     return [(term, int(weight)) for weight, _, term in (line.partition(" ") for line in encoded.split("\n"))]

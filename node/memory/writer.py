@@ -3,8 +3,7 @@
 Invariants:
  1. A version, its head and its index row are in one transaction.
  2. What lives beside the database (cache, counts) changes after COMMIT and before the caller is told.
- 3. Index rows are written last before COMMIT: FTS5 flushes what it holds, 40 us, whenever a statement with
-    triggers begins, so a row in between would pay that for each write of a group.
+ 3. Rows of a group wait in `Pending`; what reads the tables within the transaction settles them first.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ import msgspec
 
 from node.memory import database, erase, topic_index
 from node.memory.cache import Cache
-from node.memory.heads import Head, head_at, says_the_same
+from node.memory.checkpoint import Checkpoints
+from node.memory.heads import Head, head_at, heads_at, says_the_same
 from node.memory.importer import Plan
+from node.memory.pending import Pending, Row
 from node.memory.postings import Postings
 from node.memory.prepared import Prepared, bare, prepare
 from node.memory.quota import Quota
@@ -29,22 +30,14 @@ from node.memory.similar import Similar
 from protocol.errors import MeshError, NotFound
 from protocol.names import AgentName
 
-_INSERT_VERSION = """
-    INSERT INTO versions (id, path, version, previous, created_at, written_at, forgotten, visibility,
-                          importance, title, tags, metadata, length_chars, text, expires_at,
-                          erased)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_HEAD = """
-    INSERT INTO head (latest, live, announced, topics, expires_at, sketch, path)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
-_UPDATE_HEAD = """
-    UPDATE head SET latest = ?, live = ?, announced = ?, topics = ?, expires_at = ?, sketch = ?
-    WHERE path = ?"""
 _END_LINKS = "DELETE FROM links WHERE path = ?1 OR target = ?1"
 _DUE = "SELECT path FROM head WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 _NEXT_EXPIRY = "SELECT min(expires_at) FROM head WHERE expires_at IS NOT NULL"
-_INSERT_WORDS = "INSERT INTO words (rowid, title, text, topics) VALUES (?, ?, ?, ?)"
-_DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
+_ANY_TAKEN = "SELECT 1 FROM head WHERE path BETWEEN ? AND ? LIMIT 1"
+
+_MANY = 8  # Writes from which it pays to look up all their heads and all that is like them at once.
+_PATHS_AHEAD = 1_024
+_NOTHING = ("private", 0.0, "", "", "", 0, "", None)  # What a tombstone says.
 
 
 class Writer:
@@ -69,18 +62,27 @@ class Writer:
         self.topics_revision = 0
         self.last_id = 0
         self.next_expiry = math.inf  # For any thread: before then nothing expires.
-        self._similar = Similar(connection)
+        self._pending = Pending(connection)
+        self._checkpoints = Checkpoints(connection, path)
+        self._similar = Similar(connection, self._pending)
+        self._no_path_from = self._no_path_to = ""  # Between them no path is taken but those made here.
+        self._made = ""
         self.unfinished = ""  # Why what was erased may still stand in the files.
         self._forget_group()
         self._find_next_expiry()
         if erase.is_unfinished(connection):
-            erase.rewrite_files(connection)
+            with self._checkpoints.paused():
+                erase.rewrite_files(connection)
+
+    def close(self) -> None:
+        """No more commits come."""
+        self._checkpoints.close()
 
     def _forget_group(self) -> None:
         last_id: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM versions").get
         self.last_id = last_id
-        self._born: dict[int, tuple[str, str, str]] = {}
-        self._gone: list[int] = []
+        self._pending.clear()
+        self._heads: dict[str, Head | None] = {}  # As they are now, of the paths that this group asked for.
         self._fresh: dict[str, Memory | None] = {}
         self._turned: list[
             tuple[topic_index.Carried, topic_index.Carried]
@@ -99,20 +101,14 @@ class Writer:
     def begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
 
+    def settle(self) -> None:
+        self._pending.settle()
+
     def commit(self) -> None:
-        execute = self._connection.execute
-        for gone in self._gone:
-            execute(_DELETE_WORDS, (gone,))
-        for born, words in self._born.items():
-            execute(_INSERT_WORDS, (born, *words))
-        execute("COMMIT")
-        cache = self._cache
-        for path, memory in self._fresh.items():
-            if memory is None:
-                cache.drop(path)
-            else:
-                cache.put(memory)
-        self._postings.committed(self._born, self._gone)
+        self._pending.finish()
+        self._connection.execute("COMMIT")
+        self._cache.take(self._fresh)
+        self._postings.committed(self._pending.index_rows(), self._pending.gone)
         if self._grown or self._turned:
             self._count_group()
         if self._buried:
@@ -121,8 +117,8 @@ class Writer:
             self.next_expiry = self._expires_first
         self._buried, self._expires_first = False, math.inf
         erased, self._erased = self._erased, False
-        self._born.clear()
-        self._gone.clear()
+        self._pending.clear()
+        self._heads.clear()
         self._fresh.clear()
         if erased:
             self._rewrite_files()
@@ -130,7 +126,8 @@ class Writer:
     def _rewrite_files(self) -> None:
         # The group is committed: a failure here is told to those who erase, not to all of the group.
         try:
-            erase.rewrite_files(self._connection)
+            with self._checkpoints.paused():
+                erase.rewrite_files(self._connection)
             self.unfinished = ""
         except apsw.Error as error:
             self.unfinished = str(error)
@@ -169,11 +166,17 @@ class Writer:
             paths = {item.draft.path for item in items if item.draft.path is not None}
             made = sum(item.draft.path is None for item in items)
             self._check_quota(paths, made, sum(len(item.draft.text) for item in items))
-        return [self._write(item) for item in items]
+        if len(items) < _MANY:
+            return [self._write(item) for item in items]
+        asked = {item.draft.path for item in items if item.draft.path is not None} - self._heads.keys()
+        self._heads |= dict.fromkeys(asked) | heads_at(self._connection, asked)
+        first = self._similar.expect(items)
+        return [self._write(item, entry) for entry, item in enumerate(items, first)]
 
     def _check_quota(self, paths: Iterable[str], made: int, bytes_more: int) -> None:
         """Refuse to write to `paths` and to `made` new ones where that would pass a quota."""
         if self._quota.max_file_bytes:
+            self.settle()
             pages, free = self._connection.pragma("page_count"), self._connection.pragma("freelist_count")
             used = (pages - free) * self._connection.pragma("page_size")
             self._quota.check_file_bytes(used + bytes_more)
@@ -183,16 +186,18 @@ class Writer:
             fresh = sum((head := self._head(path)) is None or not head.live for path in paths)
             self._quota.check_memories((self._memories or 0) + self._grown, made + fresh)
 
-    def _write(self, item: Prepared) -> Receipt:
+    def _write(self, item: Prepared, expected: int = 0) -> Receipt:
         """The next version at the draft's path, or none where it says the same as what is there.
 
-        A draft without a path that says the same as any memory is that memory.
+        A draft without a path that says the same as any memory is that memory. `expected`: its entry in
+        the table of sketches, where it has one already.
         """
         draft = item.draft
         path = draft.path
-        likeness = self._similar.find(item, self._clock())
+        now = self._clock()
+        likeness = self._similar.find(item, now, expected)
         if path is None:
-            for known in likeness.equal:
+            for known in likeness.equal if likeness is not None else ():
                 head = self._head(known)
                 if head is not None and says_the_same(head, item):
                     return Receipt(path=known, version=head.version, stored=False)
@@ -201,9 +206,8 @@ class Writer:
             head = self._current(path)
         if head is not None and head.live and says_the_same(head, item):
             return Receipt(path=path, version=head.version, stored=False)
-        now = self._clock()
         created_at = head.created_at if head is not None and head.live else now
-        version = self._append(path, head, item, created_at, now)
+        version = self._append(path, head, item, created_at, now, expected=expected)
         self._fresh[path] = Memory(
             agent=self._agent,
             path=path,
@@ -218,7 +222,9 @@ class Writer:
             metadata=msgspec.json.decode(item.metadata) if item.metadata else {},
             expires_at=draft.expires_at,
         )
-        similar = tuple(other for other in likeness.similar if other != path) if likeness.similar else ()
+        if likeness is None:
+            return Receipt(path=path, version=version, stored=True)
+        similar = tuple([other for other in likeness.similar if other != path])
         return Receipt(path=path, version=version, stored=True, similar=similar)
 
     def forget(self, path: str) -> Receipt:
@@ -234,6 +240,7 @@ class Writer:
         if head is None:
             raise NotFound(f"{path}: nothing was ever remembered there")
         version = self._bury(path, head)
+        self.settle()
         erase.empty(self._connection, path)
         self._erased = True
         return Receipt(path=path, version=version, stored=True)
@@ -244,6 +251,7 @@ class Writer:
 
     def bury_expired(self, most: int) -> int:
         """Tombstones for at most `most` memories whose time has come; how many there were."""
+        self.settle()
         due = [path for (path,) in self._connection.execute(_DUE, (self._clock(), most))]
         for path in due:
             head = self._head(path)
@@ -251,6 +259,10 @@ class Writer:
             self._bury(path, head)
         self._buried = True
         return len(due)
+
+    def merge_words(self, pages: int) -> bool:
+        """A step towards an index that is read quickly; whether there may be more to do."""
+        return self._pending.merge_words(pages)
 
     def take_over(self, plan: Plan) -> int:
         """Append versions of an import with the numbers and times they have; how many there were."""
@@ -284,6 +296,7 @@ class Writer:
 
     def start_counting(self) -> None:
         """Count once; from then on every commit keeps the counts up to date."""
+        self.settle()
         kinds = [
             self._connection.execute("SELECT topics FROM head WHERE live AND announced = ?", (kind,))
             for kind in (1, 0)
@@ -340,62 +353,67 @@ class Writer:
         *,
         forgotten: bool = True,
         erased: bool = False,
+        expected: int = 0,
     ) -> int:
         """The next version; without an item a tombstone, or with `forgotten` false what was erased."""
         version = 1 if head is None else head.version + 1
         self.last_id += 1
         new = self.last_id
         previous = None if head is None else head.id
-        expires_at: float | None = None
-        sketch: int | None
-        row: tuple[object, ...]
+        row: Row
         if item is None:
-            nothing = ("private", 0.0, "", "", "", 0, "", None)
-            row = (new, path, version, previous, created_at, now, int(forgotten), *nothing, int(erased))
-            live, announced, topics, sketch = 0, 0, "", None
+            now_head = Head(new, version, created_at, 0, 0, "", "private", 0.0, "", "", "", "", None)
+            row = (new, path, version, previous, created_at, now, int(forgotten), *_NOTHING, int(erased))
+            sketch = None
         else:
-            draft = item.draft
-            said = (
-                float(draft.importance),
-                draft.title,
-                item.tags,
-                item.metadata,
-                len(draft.text),
-                draft.text,
-                draft.expires_at,
-            )
-            row = (new, path, version, previous, created_at, now, 0, draft.visibility, *said, 0)
-            live, announced, topics = 1, int(draft.visibility != "private"), item.topics
-            expires_at, sketch = draft.expires_at, item.sketch
+            draft, sketch = item.draft, item.sketch
+            importance, text, expires_at = float(draft.importance), draft.text, draft.expires_at
+            visibility, announced = draft.visibility, int(draft.visibility != "private")
+            said = (visibility, importance, draft.title, item.tags, item.metadata)
+            now_head = Head(new, version, created_at, 1, announced, item.topics, *said, text, expires_at)
+            row = (new, path, version, previous, created_at, now, 0, *said, len(text), text, expires_at, 0)
             if sketch is not None:
-                self._similar.add(new, sketch)
+                self._similar.add(new, sketch, expected)
             if expires_at is not None and expires_at < self._expires_first:
                 self._expires_first = expires_at
-            self._born[new] = item.words
-        execute = self._connection.execute
-        execute(_INSERT_VERSION, row)
-        execute(
-            _INSERT_HEAD if head is None else _UPDATE_HEAD,
-            (new, live, announced, topics, expires_at, sketch, path),
-        )
+            self._pending.born[new] = (path, item)
+        self._heads[path] = now_head
+        moved = (new, now_head.live, now_head.announced, now_head.topics, now_head.expires_at, sketch, path)
+        self._pending.append(row, moved, is_first=head is None)
+        if head is None and self._no_path_from <= path <= self._no_path_to and path != self._made:
+            self._no_path_from = self._no_path_to = ""
 
         was_live = head is not None and head.live
-        if head is not None and was_live and self._born.pop(head.id, None) is None:
-            self._gone.append(head.id)
-        self._grown += live - int(was_live)
+        if head is not None and was_live:
+            self._pending.bury(head.id)
+        self._grown += now_head.live - int(was_live)
         was = (head.topics, bool(head.announced)) if head is not None and was_live else ("", False)
-        now_about = (topics, bool(announced))
+        now_about = (now_head.topics, bool(now_head.announced))
         if was != now_about:
             self._turned.append((was, now_about))
         return version
 
     def _head(self, path: str) -> Head | None:
-        return head_at(self._connection, path)
+        try:
+            return self._heads[path]
+        except KeyError:
+            head = self._heads[path] = head_at(self._connection, path)
+            return head
 
     def _free_path(self) -> str:
-        stem = path = f"/memories/{self.last_id + 1:06d}"
-        attempt = 1
-        while self._connection.execute("SELECT 1 FROM head WHERE path = ?", (path,)).fetchone() is not None:
-            attempt += 1
-            path = f"{stem}-{attempt}"
+        """A path that nobody took. One look-up tells it of the next thousand, as numbers sort like text."""
+        number = self.last_id + 1
+        path = f"/memories/{number:06d}"
+        if not (self._no_path_from <= path <= self._no_path_to and len(path) == len(self._no_path_to)):
+            self.settle()
+            ahead = min(number + _PATHS_AHEAD, 10 ** len(path.rpartition("/")[2]) - 1)
+            end = f"/memories/{ahead:06d}"
+            if self._connection.execute(_ANY_TAKEN, (path, end)).fetchone() is None:
+                self._no_path_from, self._no_path_to = path, end
+            else:
+                stem, attempt = path, 1
+                while self._head(path) is not None:
+                    attempt += 1
+                    path = f"{stem}-{attempt}"
+        self._made = path
         return path

@@ -21,9 +21,10 @@ from node.recall import context
 from node.recall.context import NONE, Scores
 from protocol.topics import terms
 
-MOST = 64
-"""Candidates taken from the first look-up and ranked in the end. More cost 20 us each; a budget of
-4,000 tokens holds about 60 memories of usual length."""
+LEAST = 64
+"""Candidates read and ranked in the end, and one for each `TOKENS_A_CANDIDATE` of a budget if that is more:
+not all of them are packed. More cost 20 us each."""
+TOKENS_A_CANDIDATE = 16
 
 POOL = 256
 """Memories by words whose scores count."""
@@ -37,8 +38,9 @@ FEEDBACK_MOST = 128  # Of the second look-up: only scores, no texts.
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a memory is a candidate: BM25 by the question's own words, BM25 by the feedback's, the cosine of its
-    meaning (None where it has no vector), what its neighbours added, and all of it as one score.
+    """Why a memory is a candidate: BM25 by the question's own words, and by those of the feedback, the
+    cosine of its meaning (None where it has no vector), what its neighbours added, and all of it as one
+    score.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Gathered(NamedTuple):
 def gather(
     store: Store,
     wanted: Sequence[str],
+    budget_tokens: int,
     visibilities: Collection[str] | None,
     meaning: Meaning | None = None,
 ) -> Gathered:
@@ -86,11 +89,18 @@ def gather(
     else:
         near = np.array(meaning.nearest(NEAREST), np.int64)
         confidence = _confidence(store, first, wanted)
-        drawn = context.with_meaning(by_words, feedback, meaning, near, confidence, size or _AS_IF)
-        alone, cosines, peak = drawn
+        alone, cosines, peak = context.with_meaning(
+            by_words,
+            feedback,
+            meaning,
+            near,
+            confidence=confidence,
+            size=size or _AS_IF,
+            budget_tokens=budget_tokens,
+        )
     scores = context.with_neighbours(alone, _beside(store, alone, visibilities), size, peak)
 
-    best = scores.best(MOST)
+    best = scores.best(max(LEAST, budget_tokens // TOKENS_A_CANDIDATE))
     hops["sqlite"] += int(not by_words.holds(best))
     by_id = _fetched(store, best, visibilities)
     values = dict(zip(best, scores.at(np.array(best, np.int64)).tolist(), strict=True))
@@ -153,7 +163,7 @@ def _beside(store: Store, scores: Scores, visibilities: Collection[str] | None) 
     """
     if visibilities is None:
         return context.Beside.by_number(scores.ids)
-    return context.Beside.of(store.neighbours(scores.best(MOST), visibilities=visibilities))
+    return context.Beside.of(store.neighbours(scores.best(LEAST), visibilities=visibilities))
 
 
 def _expansion(

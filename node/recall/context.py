@@ -26,17 +26,20 @@ FEEDBACK_MEMORIES = 4
 FEEDBACK_TERMS = 16
 FEEDBACK_SHARE = 0.2
 """What a score of the feedback counts beside one of the question's words."""
-MEANING_SHARE = 0.72
+MEANING_SHARE = 0.74
 """What meaning counts, words the rest, in standard deviations of either."""
 FEEDBACK_BESIDE_MEANING = 0.1
 """At most, in standard deviations: where words answer well the feedback says more of the same matter."""
-_UNSURE, _SURE = 0.4, 0.8  # Confidence in words from which feedback counts, and from which it counts in full.
+_UNSURE, _SURE_WITHIN = 0.4, 0.4
+"""At a budget of 500 tokens feedback counts from a confidence of the first on, and in full above both
+together. From half of that at twice the budget: a small one wants the best memory, a large one the rest of
+the matter."""
 _TOWARDS_BEST = 0.3  # Of the best memory's vector, added to the question's.
-_NEIGHBOUR_GAIN = 2.0
+_NEIGHBOUR_GAIN = 3.0
 _NEIGHBOUR_CAP = 0.4  # Of a neighbour's score, at most; half of that for the next but one.
 _DIFFUSE, _PEAKED = 3.5, 5.0
-"""Standard deviations by which the nearest memory stands out: up to the first, neighbours count in full; from the
-second on it alone is meant, and what stands beside it is only beside it."""
+"""Standard deviations by which the nearest memory stands out: up to the first, neighbours count in full; from
+the second on it alone is meant, and what stands beside it is only beside it."""
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -144,17 +147,24 @@ def with_feedback(scores: Scores, feedback: Scores) -> Scores:
 
 
 def with_meaning(
-    words: Scores, feedback: Scores, meaning: Meaning, near: Ids, confidence: float, size: int
+    words: Scores,
+    feedback: Scores,
+    meaning: Meaning,
+    near: Ids,
+    *,
+    confidence: float,
+    size: int,
+    budget_tokens: int,
 ) -> tuple[Scores, Scores, float]:
     """Scores by words, by feedback and cosines by meaning as one, none below 0; whoever is in any is in it.
 
     All are brought to standard deviations among the `size` memories, of which those without a score have 0.
-    The question is asked a second time, drawn towards the best memory so far. Also returned: the cosines, and by
-    how many deviations the nearest memory stands out. `confidence`: how well words alone answer, 0..1.
+    The question is asked a second time, drawn towards the best memory so far. Also returned: the cosines, and
+    by how many deviations the nearest memory stands out. `confidence`: how well words alone answer, 0..1.
     """
     ids = np.union1d(np.union1d(words.ids, feedback.ids), near)
     by_words = _deviations(words, ids, size)
-    sure = min(1.0, max(0.0, (confidence - _UNSURE) / (_SURE - _UNSURE)))
+    sure = min(1.0, max(0.0, (confidence - _UNSURE * 500 / budget_tokens) / _SURE_WITHIN))
     more = FEEDBACK_BESIDE_MEANING * sure * _deviations(feedback, ids, size)
     cosines, peak = _standing_out(meaning, ids)
     mixed = (1.0 - MEANING_SHARE) * by_words + MEANING_SHARE * cosines
@@ -186,8 +196,8 @@ def _standing_out(meaning: Meaning, ids: Ids) -> tuple[Values, float]:
 def with_neighbours(scores: Scores, beside: Beside, size: int | None, peak: float = 0.0) -> Scores:
     """Scores plus a share of the neighbours' in the log, as far as neighbours go together here.
 
-    `size`: how many memories there are, those without a score count as 0; None for more than matter. `peak`: by
-    how many standard deviations the nearest in meaning stands out.
+    `size`: how many memories there are, those without a score count as 0; None for more than matter. `peak`:
+    by how many standard deviations the nearest in meaning stands out.
     """
     share = min(_NEIGHBOUR_CAP, _NEIGHBOUR_GAIN * autocorrelation(scores, beside, size))
     share *= min(1.0, max(0.0, (_PEAKED - peak) / (_PEAKED - _DIFFUSE)))

@@ -10,17 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+import mmh3
 import msgspec
 
 from node.memory.search import Found
 from node.memory.sizes import Size
 from node.memory.sketch import may_be_similar, sketch_of
-from node.memory.topic_index import Wanted
 from protocol.topics import content_terms, terms
 
-TOPIC_SHARE = 0.03  # Of the best bm25 of the query: what a memory gains whose topics are all that was asked.
 IMPORTANCE_SHARE = 0.10  # Between importance 0 and 1. Small: it decides between equals, never over words.
-SPEAKER_SHARE = 0.12
+SPEAKER_SHARE = 0.16
 """Of the best score: what a memory gains that begins with a name and a colon, where the question names it."""
 RECENCY_SHARE = 0.03
 RECENCY_HALF_LIFE_S = 30 * 86_400.0
@@ -36,8 +35,9 @@ _TELLING = frozenset({"not", "no", "never", "without", "nor", "cannot", "don't",
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A memory, or an excerpt of one, that may be quoted.
 
-    `by_topic`: it has a term of the question as its topic. `id` is of its version, 0 for another agent's;
-    `sketch` as `node.memory.sketch` makes it; `size` with its title, where that is known.
+    `by_topic`: its owner says that it has a term of the question as its topic; of our own, `topics` tell it,
+    as they are at rest. `id` is of its version, 0 for another agent's; `sketch` as `node.memory.sketch`
+    makes it; `size` with its title, where that is known.
     """
 
     agent: str
@@ -47,6 +47,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     score: float
     by_topic: bool = False
+    topics: str = ""
     cut: bool = False
     id: int = 0
     sketch: int | None = None
@@ -62,26 +63,21 @@ def fuse(
 ) -> list[Candidate]:
     """Candidates by fused score, best first, ties by path.
 
-    `sizes`: of a version, where it is known.
-
-    bm25 over the best of the query, plus the share of the question that the memory has as topics, plus
-    small priors for importance and for recency. Age counts from the newest candidate, not from a clock, so
-    equal stores give equal answers.
+    The score over the best one, plus small priors: for a speaker that the question names, for importance, for
+    recency. `sizes`: of a version, where it is known. Age counts from the newest candidate, not from a
+    clock, so equal stores give equal answers.
     """
     if not found:
         return []
-    asked = Wanted(wanted)
     most = max(memory.score for memory in found) or 1.0
     speakers = _Speakers(wanted)
     newest = max(memory.updated_at for memory in found)
     candidates = []
     for memory in found:
-        topics = asked.count_among(memory.topics)
         recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
         score = (
             memory.score / most
             + SPEAKER_SHARE * speakers.has(memory.text)
-            + TOPIC_SHARE * topics / len(asked)
             + IMPORTANCE_SHARE * memory.importance
             + RECENCY_SHARE * recency
         )
@@ -93,7 +89,7 @@ def fuse(
                 title=memory.title,
                 text=memory.text,
                 score=round(score, 6),
-                by_topic=topics > 0,
+                topics=memory.topics,
                 id=memory.id,
                 sketch=memory.sketch,
                 size=sizes(memory.id),
@@ -140,7 +136,7 @@ def pool(candidates: Iterable[Candidate], wanted: Sequence[str]) -> list[Candida
         norm = _K1 * (1.0 - _B + _B * words.total() / mean_length)
         score = sum(idf * (_K1 + 1.0) * words[term] / (words[term] + norm) for term, idf in worth.items())
         told = msgspec.structs.replace(
-            one, score=round(score, 6), sketch=sketch_of(one.text, frozenset(words))
+            one, score=round(score, 6), sketch=sketch_of(one.text, set(map(mmh3.hash, words)))
         )
         ranked.append((told, one.score))
     ranked.sort(key=lambda pair: (-pair[0].score, -pair[1], pair[0].path, pair[0].agent))

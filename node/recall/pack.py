@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from node.memory.sizes import Size
+from node.memory.topic_index import Wanted
 from node.recall import tokens
 from node.recall.excerpt import cut, excerpt
 from node.recall.fuse import Candidate, may_say_the_same, say_the_same, terms_of
@@ -33,12 +34,14 @@ _LOOKED_THROUGH_CHARS = 65_536  # For a word of the question.
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is quoted of a candidate; `by_words`: its title or text holds a term of the question."""
+    """What is quoted of a candidate; `by_words`: its title or text holds a term of the question; `by_topic`:
+    one is among its topics."""
 
     candidate: Candidate
     text: str
     tokens: int
     by_words: bool
+    by_topic: bool
     cut: bool
 
 
@@ -49,6 +52,7 @@ class Pack:
         self.packed: list[Packed] = []
         self.tokens = 0
         self._wanted = wanted
+        self._topics = Wanted(wanted)
         self._asked = frozenset(part for term in wanted for part in term.split(" "))
         self._budget_tokens = budget_tokens
         self._with_separators = 0
@@ -102,6 +106,7 @@ class Pack:
                 candidate=candidate,
                 text=part,
                 tokens=size.alone,
+                by_topic=candidate.by_topic or self._topics.count_among(candidate.topics) > 0,
                 by_words=first_place(block[:_LOOKED_THROUGH_CHARS], self._asked) is not None,
                 cut=candidate.cut or part is not block,
             )

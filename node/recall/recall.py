@@ -78,7 +78,9 @@ def recall(
     `explain` the reasons of all candidates come along, the best first.
     """
     check_count("budget_tokens", budget_tokens)
-    wanted, gathered, candidates = ranked(store, query, visibilities=visibilities, understand=understand)
+    wanted, gathered, candidates = ranked(
+        store, query, budget_tokens, visibilities=visibilities, understand=understand
+    )
     made = pack(candidates, wanted, budget_tokens)
     for at, size in made.counted:
         store.sizes.put(at, size)
@@ -91,6 +93,7 @@ def recall(
 def ranked(
     store: Store,
     query: str,
+    budget_tokens: int,
     *,
     visibilities: Collection[str] | None = None,
     understand: Understand | None = None,
@@ -98,7 +101,7 @@ def ranked(
     """The terms of the question, what was gathered for it, and that as candidates, best first."""
     wanted = query_terms(check_query(query))
     meaning = understand(query) if understand is not None else None
-    gathered = gather(store, wanted, visibilities, meaning)
+    gathered = gather(store, wanted, budget_tokens, visibilities, meaning)
     return wanted, gathered, fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
 
 
@@ -156,7 +159,7 @@ def _answer(
 
 def _item(packed: Packed) -> Item:
     one = packed.candidate
-    sources = [name for name, holds in (("words", packed.by_words), ("topic", one.by_topic)) if holds]
+    sources = [name for name, holds in (("words", packed.by_words), ("topic", packed.by_topic)) if holds]
     return Item(
         agent=one.agent,
         path=one.path,

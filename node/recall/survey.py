@@ -24,6 +24,7 @@ from node.recall.recall import NOTHING_FITS, NOTHING_MATCHED, Understand, ranked
 SUMMARY_TOKENS = 28
 """Of one line, its path and cost aside. More tells more of each memory and lists fewer."""
 
+_RANKED_FOR_TOKENS = 1000  # The order is that of a recall of this budget, the default one.
 _SUMMARY_CHARS = 20_000  # Of a longer text its beginning is summarised.
 
 
@@ -56,7 +57,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 def survey(store: Store, query: str, budget_tokens: int, *, understand: Understand | None = None) -> Survey:
     """What `store` knows of `query`, a line for each memory, in at most `budget_tokens`."""
     check_count("budget_tokens", budget_tokens)
-    wanted, gathered, candidates = ranked(store, query, understand=understand)
+    wanted, gathered, candidates = ranked(store, query, _RANKED_FOR_TOKENS, understand=understand)
     entries: list[Entry] = []
     lines: list[str] = []
     listed: list[frozenset[str]] = []

@@ -63,7 +63,7 @@ def test_what_shares_no_word_is_recalled_by_its_meaning(store: Store, embedder: 
     wait_for(lambda: embedder.embedded() == 21)
 
     by_words = recall(store, "where is the feline?", 50)
-    found = recall(store, "where is the feline?", 50, nearest=embedder.nearest)
+    found = recall(store, "where is the feline?", 50, understand=embedder.understand)
 
     assert by_words.items == ()
     assert found.items[0].path == "/cat"
@@ -77,7 +77,7 @@ def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedd
     embedder.changed()
     wait_for(lambda: embedder.embedded() == 2)
 
-    found = recall(store, "where is the feline?", 50, visibilities={"mesh"}, nearest=embedder.nearest)
+    found = recall(store, "where is the feline?", 50, visibilities={"mesh"}, understand=embedder.understand)
 
     assert [item.path for item in found.items] == ["/dog"]
 
@@ -89,11 +89,14 @@ def test_what_may_not_be_read_takes_no_place_from_what_may(store: Store, embedde
     embedder.changed()
     wait_for(lambda: embedder.embedded() == 206)
 
-    near = embedder.nearest("feline", 3, readable={"mesh"})
+    of_the_mesh = embedder.understand("feline", readable={"mesh"})
+    of_nobody = embedder.understand("feline", readable=())
 
-    assert near is not None
-    assert [at for at, _ in near] == [201, 202, 203]
-    assert embedder.nearest("feline", 300, readable=()) == []
+    assert of_the_mesh is not None
+    assert of_nobody is not None
+    assert sorted(of_the_mesh.nearest(6)) == [201, 202, 203, 204, 205, 206]
+    assert len(of_the_mesh.nearest(3)) == 3
+    assert of_nobody.nearest(300) == []
 
 
 def test_without_an_encoder_words_answer_and_the_trouble_is_told(
@@ -105,7 +108,7 @@ def test_without_an_encoder_words_answer_and_the_trouble_is_told(
     embedder.changed()
     wait_for(lambda: embedder.trouble)
 
-    assert recall(store, "cat", 50, nearest=embedder.nearest).items[0].path == "/cat"
+    assert recall(store, "cat", 50, understand=embedder.understand).items[0].path == "/cat"
 
     encoder.works = True
     wait_for(lambda: embedder.embedded() == 1)
@@ -120,11 +123,11 @@ def test_an_overwritten_memory_is_embedded_anew(store: Store, embedder: Embedder
     embedder.changed()
     wait_for(lambda: store.vectors.pending(9) is None)
 
-    near = embedder.nearest("feline", 9)
+    meaning = embedder.understand("feline")
 
     assert embedder.embedded() == 1
-    assert near is not None
-    assert near[0][1] < 0.5
+    assert meaning is not None
+    assert meaning.nearest(9) == [2]
 
 
 def test_without_a_thread_it_embeds_no_longer_than_it_may(store: Store, encoder: StandIn) -> None:

@@ -22,11 +22,15 @@ class Journal:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.settled: list[int] = []
         self.fail: apsw.Error | None = None
         self.before_commit: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
         self.seen.append("begin")
+
+    def settle(self) -> None:
+        self.settled.append(len(self.seen))
 
     def commit(self) -> None:
         self.before_commit()
@@ -81,6 +85,24 @@ def test_a_caller_alone_has_a_transaction_of_its_own() -> None:
     assert commits.run(journal.job("a")) == "a done"
     assert commits.run(journal.job("b")) == "b done"
     assert journal.seen == ["begin", "a", "commit", "begin", "b", "commit"]
+
+
+def test_a_job_that_reads_the_tables_finds_settled_what_others_left_for_later() -> None:
+    journal = Journal()
+    commits = GroupCommit(journal)
+
+    with ThreadPoolExecutor(8) as pool:
+        crowd = Crowd(commits, pool)
+        later = [pool.submit(commits.run, journal.job(name), settled=False) for name in "ab"]
+        while len(commits._waiting) < 2:
+            time.sleep(0.001)
+        reading = crowd.join(journal.job("c"))
+        journal.settled.clear()
+        crowd.release()
+        for future in (*later, reading):
+            future.result()
+
+    assert journal.settled == [len(journal.seen) - 2]
 
 
 def test_callers_that_come_during_a_transaction_share_the_next_in_the_order_they_came() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from node.memory.search import Found
 from node.recall.fuse import Candidate, fuse, pool, say_the_same, terms_of
+from protocol.topics import query_terms
 
 DAY_S = 86_400.0
 
@@ -43,10 +45,9 @@ def test_words_decide_before_importance_and_age_together() -> None:
     [
         (found("/z", importance=0.9), found("/a", importance=0.1)),
         (found("/z", at=0.0), found("/a", at=-30 * DAY_S)),
-        (found("/z", topics="80 walru"), found("/a", topics="80 zebra")),
         (found("/a"), found("/z")),
     ],
-    ids=["importance", "recency", "topic", "path"],
+    ids=["importance", "recency", "path"],
 )
 def test_among_equals_one_sign_decides(first: Found, second: Found) -> None:
     assert paths(fuse([second, first], ["walru"], agent="a")) == [first.path, second.path]
@@ -59,11 +60,12 @@ def test_age_counts_from_the_newest_and_not_from_a_clock() -> None:
     assert then == later
 
 
-def test_a_candidate_tells_whether_a_topic_found_it() -> None:
-    by_topic, by_words = fuse([found("/a", topics="80 walru\n30 sea"), found("/b")], ["walru"], agent="bob")
+def test_a_speaker_that_the_question_names_goes_before_another() -> None:
+    ann = msgspec.structs.replace(found("/z"), text="Ann Lee: I moved to Turin.")
+    bob = msgspec.structs.replace(found("/a"), text="Bob: I moved to Turin.")
 
-    assert (by_topic.by_topic, by_words.by_topic) == (True, False)
-    assert by_topic.agent == "bob"
+    assert paths(fuse([bob, ann], query_terms("where did Ann Lee move?"), agent="a")) == ["/z", "/a"]
+    assert paths(fuse([bob, ann], query_terms("who moved?"), agent="a")) == ["/a", "/z"]
 
 
 def test_owners_are_ranked_by_their_texts_and_not_by_the_scores_they_claim() -> None:

@@ -17,6 +17,7 @@ from node.recall.recall import NOTHING_FITS, NOTHING_MATCHED
 from node.recall.survey import SUMMARY_TOKENS, summary
 from protocol.errors import InvalidInput, NotFound
 from protocol.names import AgentName
+from tests.support.meanings import understanding
 
 TEXTS = {
     "/songs": Draft(text="The walrus sings at night. Ships pass. " * 30, title="Walrus songs", path="/songs"),
@@ -106,7 +107,7 @@ def test_an_empty_survey_says_why(store: Store) -> None:
 def test_a_survey_finds_by_meaning_where_it_can(store: Store) -> None:
     at = store.find(["人工"], 1)[0].id
 
-    listed = survey(store, "zebra", 200, nearest=lambda _, count: [(at, 0.9)][:count])
+    listed = survey(store, "zebra", 200, understand=understanding({at: 0.9, at + 1000: 0.0}))
 
     assert listed.entries[0].path == "/dense"
     assert listed.hops["vector"] == 1
