@@ -339,6 +339,10 @@ class Store:
         except apsw.Error as error:
             raise database.translate(error, self.path) from error
 
+    def carriers(self, topics: Collection[str]) -> dict[str, int]:
+        """By each of these topics, how many memories carry it, private ones too."""
+        return self._counted(partial(self._writer.carriers, topics))
+
     def announced_topics(self) -> list[tuple[str, int, float]]:
         """(topic, number of listed and mesh memories that carry it, its mean weight there), by topic."""
         self.sweep()

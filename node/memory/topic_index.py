@@ -115,6 +115,11 @@ class TopicCounts:
         weights = self._weights
         return [(term, n, weights[term] / (100 * n)) for term, n in sorted(self._counts.items())]
 
+    def among(self, topics: Iterable[str]) -> dict[str, int]:
+        """By each of these topics, the memories that carry it, announced or not."""
+        announced, others = self._counts.get, self._others.get
+        return {topic: announced(topic, 0) + others(topic, 0) for topic in topics}
+
     def all(self) -> dict[str, int]:
         """By topic, the memories that carry it, announced or not."""
         counts = dict(self._counts)

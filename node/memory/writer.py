@@ -322,6 +322,11 @@ class Writer:
         with self._lock:
             return None if self._counts is None else self._counts.all()
 
+    def carriers(self, topics: Iterable[str]) -> dict[str, int] | None:
+        """By each of these topics, the live memories that carry it; None before `start_counting`."""
+        with self._lock:
+            return None if self._counts is None else self._counts.among(topics)
+
     def memories(self) -> int | None:
         """How many are live, or None before `start_counting`."""
         return self._memories

@@ -21,10 +21,10 @@ from node.recall import context
 from node.recall.context import NONE, Scores
 from protocol.topics import terms
 
-LEAST = 64
+LEAST = 32
 """Candidates read and ranked in the end, and one for each `TOKENS_A_CANDIDATE` of a budget if that is more:
 not all of them are packed. More cost 20 us each."""
-TOKENS_A_CANDIDATE = 16
+TOKENS_A_CANDIDATE = 20
 
 POOL = 256
 """Memories by words whose scores count."""
@@ -52,9 +52,10 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gathered(NamedTuple):
-    """Candidates, best first, the look-ups it took by stage, and what speaks for each."""
+    """Candidates, best first, with their scores, the look-ups it took by stage, and what speaks for each."""
 
     found: list[Found]
+    scores: list[float]
     hops: dict[str, int]
     signs: Signs
 
@@ -103,9 +104,9 @@ def gather(
     best = scores.best(max(LEAST, budget_tokens // TOKENS_A_CANDIDATE))
     hops["sqlite"] += int(not by_words.holds(best))
     by_id = _fetched(store, best, visibilities)
-    values = dict(zip(best, scores.at(np.array(best, np.int64)).tolist(), strict=True))
-    found = [msgspec.structs.replace(by_id[at], score=values[at]) for at in best if at in by_id]
-    return Gathered(found, hops, Signs(by_words, feedback, cosines, alone, scores))
+    found = [by_id[at] for at in best if at in by_id]
+    told = scores.at(np.array([one.id for one in found], np.int64)).tolist()
+    return Gathered(found, told, hops, Signs(by_words, feedback, cosines, alone, scores))
 
 
 class Signs(NamedTuple):
@@ -157,12 +158,12 @@ def _confidence(store: Store, first: Mapping[int, Found], wanted: Sequence[str])
     return sum(worth[term] for term in singles if term in held) / (sum(worth.values()) or 1.0)
 
 
-def _beside(store: Store, scores: Scores, visibilities: Collection[str] | None) -> context.Beside:
+def _beside(store: Store, scores: Scores, visibilities: Collection[str] | None) -> context.Beside | None:
     """Neighbours in the log: by number for the owner, where a gap is found empty later; by what may be seen
     for others, so that a gap tells nothing.
     """
     if visibilities is None:
-        return context.Beside.by_number(scores.ids)
+        return None
     return context.Beside.of(store.neighbours(scores.best(LEAST), visibilities=visibilities))
 
 
@@ -173,8 +174,8 @@ def _expansion(
         return []
     scores = by_words.at(np.array(list(first), np.int64)).tolist()
     topics = [
-        (score, [(term, weight) for term, weight in decode(one.topics) if " " not in term])
-        for score, one in zip(scores, first.values(), strict=True)
+        (score, [one for one in decode(told.topics) if " " not in one[0]])
+        for score, told in zip(scores, first.values(), strict=True)
     ]
     found = {term for _, told in topics for term, _ in told}.difference(wanted)
-    return context.feedback_terms(topics, wanted, store.holders(sorted(found)), store.count())
+    return context.feedback_terms(topics, wanted, store.carriers(found), store.count())

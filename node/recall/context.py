@@ -193,16 +193,18 @@ def _standing_out(meaning: Meaning, ids: Ids) -> tuple[Values, float]:
     return deviations, float(deviations.max(initial=0.0))
 
 
-def with_neighbours(scores: Scores, beside: Beside, size: int | None, peak: float = 0.0) -> Scores:
+def with_neighbours(scores: Scores, beside: Beside | None, size: int | None, peak: float = 0.0) -> Scores:
     """Scores plus a share of the neighbours' in the log, as far as neighbours go together here.
 
-    `size`: how many memories there are, those without a score count as 0; None for more than matter. `peak`:
-    by how many standard deviations the nearest in meaning stands out.
+    Without `beside` neighbours are those with the ids next to each other. `size`: how many memories there
+    are, those without a score count as 0; None for more than matter. `peak`: by how many standard deviations
+    the nearest in meaning stands out.
     """
     share = min(_NEIGHBOUR_CAP, _NEIGHBOUR_GAIN * autocorrelation(scores, beside, size))
     share *= min(1.0, max(0.0, (_PEAKED - peak) / (_PEAKED - _DIFFUSE)))
     if share <= 0.0:
         return scores
+    beside = Beside.by_number(scores.ids) if beside is None else beside
     shares = share / beside.steps
     return _summed(
         np.concatenate([scores.ids, beside.seconds, beside.firsts]),
@@ -212,15 +214,22 @@ def with_neighbours(scores: Scores, beside: Beside, size: int | None, peak: floa
     )
 
 
-def autocorrelation(scores: Scores, beside: Beside, size: int | None) -> float:
-    """Of each score with the next one in the log, -1..1; 0 where there is nothing to correlate."""
+def autocorrelation(scores: Scores, beside: Beside | None, size: int | None) -> float:
+    """Of each score with the next one in the log, -1..1; 0 where there is nothing to correlate.
+
+    Without `beside` the next one is that with the next id.
+    """
     if len(scores.ids) < 2:
         return 0.0
     count = len(scores.ids) if size is None else max(size, len(scores.ids))
     expected = float(scores.values.sum()) ** 2 / count if size is not None else 0.0
     variance = float((scores.values**2).sum()) - expected
-    next_ones = beside.steps == 1
-    together = float((scores.at(beside.firsts[next_ones]) * scores.at(beside.seconds[next_ones])).sum())
+    if beside is None:
+        follows = np.diff(scores.ids) == 1
+        together = float((scores.values[:-1][follows] * scores.values[1:][follows]).sum())
+    else:
+        next_ones = beside.steps == 1
+        together = float((scores.at(beside.firsts[next_ones]) * scores.at(beside.seconds[next_ones])).sum())
     return (together - expected) / variance if variance > 0.0 else 0.0
 
 

@@ -56,12 +56,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 def fuse(
     found: Sequence[Found],
+    scores: Sequence[float],
     wanted: Sequence[str],
     *,
     agent: str,
     sizes: Callable[[int], Size | None] = lambda _: None,
 ) -> list[Candidate]:
-    """Candidates by fused score, best first, ties by path.
+    """Candidates by fused score, best first, ties by path; `scores` in the order of `found`.
 
     The score over the best one, plus small priors: for a speaker that the question names, for importance, for
     recency. `sizes`: of a version, where it is known. Age counts from the newest candidate, not from a
@@ -69,14 +70,14 @@ def fuse(
     """
     if not found:
         return []
-    most = max(memory.score for memory in found) or 1.0
+    most = max(scores) or 1.0
     speakers = _Speakers(wanted)
     newest = max(memory.updated_at for memory in found)
     candidates = []
-    for memory in found:
+    for memory, told in zip(found, scores, strict=True):
         recency = math.exp2((memory.updated_at - newest) / RECENCY_HALF_LIFE_S)
         score = (
-            memory.score / most
+            told / most
             + SPEAKER_SHARE * speakers.has(memory.text)
             + IMPORTANCE_SHARE * memory.importance
             + RECENCY_SHARE * recency

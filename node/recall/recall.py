@@ -102,7 +102,11 @@ def ranked(
     wanted = query_terms(check_query(query))
     meaning = understand(query) if understand is not None else None
     gathered = gather(store, wanted, budget_tokens, visibilities, meaning)
-    return wanted, gathered, fuse(gathered.found, wanted, agent=store.agent, sizes=store.sizes.get)
+    return (
+        wanted,
+        gathered,
+        fuse(gathered.found, gathered.scores, wanted, agent=store.agent, sizes=store.sizes.get),
+    )
 
 
 def merge(

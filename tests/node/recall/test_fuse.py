@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from node.memory.search import Found
-from node.recall.fuse import Candidate, fuse, pool, say_the_same, terms_of
+from node.recall.fuse import Candidate, pool, say_the_same, terms_of
+from node.recall.fuse import fuse as fuse_scored
 from protocol.topics import query_terms
 
 DAY_S = 86_400.0
@@ -22,6 +23,10 @@ def found(
 
 def candidate(path: str, text: str, *, agent: str = "a", score: float = 1.0, title: str = "") -> Candidate:
     return Candidate(agent=agent, path=path, version=1, title=title, text=text, score=score)
+
+
+def fuse(given: list[Found], wanted: list[str], *, agent: str) -> list[Candidate]:
+    return fuse_scored(given, [one.score for one in given], wanted, agent=agent)
 
 
 def paths(candidates: list[Candidate]) -> list[str]:
