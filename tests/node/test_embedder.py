@@ -83,7 +83,7 @@ def test_a_hidden_memory_is_not_found_by_its_meaning_either(store: Store, embedd
 
 
 def test_what_may_not_be_read_takes_no_place_from_what_may(store: Store, embedder: Embedder) -> None:
-    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(100)])
+    store.remember_many([Draft(text=f"Private cat {n}.", visibility="private") for n in range(200)])
     store.remember(Draft(text="The dog sleeps under the table.", path="/dog", visibility="mesh"))
     store.remember_many([Draft(text=f"Train {n} is late.", visibility="mesh") for n in range(5)])
     embedder.changed()
