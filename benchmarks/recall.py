@@ -25,6 +25,7 @@ from benchmarks.report import Columns, arguments, report
 from benchmarks.writes import texts
 from node.memory import Draft, Store
 from node.recall import recall
+from node.recall.counting import count_some
 from protocol.names import check_agent_name
 
 TARGETS_MS = {
@@ -75,6 +76,15 @@ def questions_of(rows: Sequence[str], count: int) -> dict[str, list[str]]:
     }
 
 
+def settle(store: Store, question: str) -> None:
+    """What the housekeeper of a node does while nobody writes."""
+    recall(store, question, BUDGET_TOKENS)
+    while store.merge_index():
+        pass
+    while count_some(store):
+        pass
+
+
 def measure(size: int, count: int) -> list[dict[str, Any]]:
     """All of them over one store of `size` memories."""
     rows = list(itertools.islice(texts(), size))
@@ -86,8 +96,7 @@ def measure(size: int, count: int) -> list[dict[str, Any]]:
         with Store.open(folder / "ours.db", check_agent_name("bench")) as store:
             for start in track(range(0, size, BATCH), description=f"{size:,} memories"):
                 store.remember_many([Draft(text=text) for text in rows[start : start + BATCH]])
-            store.count()
-            recall(store, rows[0][:100], BUDGET_TOKENS)
+            settle(store, rows[0][:100])
             for what, questions in asked.items():
                 ask: Callable[[str], object] = store.search
                 if what.startswith("recall"):

@@ -1,13 +1,16 @@
 """What a memory wants done now and then, in a thread of its own: to bury what has expired, to finish an
-erasure that could not be finished at once, and, while nobody writes, to merge the full-text index."""
+erasure that could not be finished at once, and, while nobody writes, to merge the full-text index and to
+count tokens."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from node.memory.store import Store
+from node.recall.counting import count_some
 from protocol.errors import MeshError, NodeClosed
 
 _log = logging.getLogger(__name__)
@@ -45,15 +48,20 @@ class Housekeeper:
             self._on_change()
         self._store.finish_erasing()
         written, self._written = self._written, self._store.last_id
-        if written == self._written != self._merged:
-            self._merge()
+        if written != self._written:
+            return
+        if written != self._merged and self._until_written(self._store.merge_index):
+            self._merged = written
+        self._until_written(partial(count_some, self._store))
 
-    def _merge(self) -> None:
-        """Until it is done, or something is written: whoever writes is to wait for one small step at most."""
+    def _until_written(self, step: Callable[[], bool]) -> bool:
+        """Repeat `step` until there is no more to do (true), or something is written: whoever writes is to
+        wait for one small step at most.
+        """
         while self._store.last_id == self._written and not self._closed.wait(_PAUSE_S):
-            if not self._store.merge_index():
-                self._merged = self._written
-                return
+            if not step():
+                return True
+        return False
 
     def _run(self) -> None:
         while not self._closed.wait(self._every_s):

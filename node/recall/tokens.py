@@ -27,6 +27,11 @@ class _Counter(Protocol):
     def decode(self, tokens: list[int]) -> str: ...
 
 
+def is_loaded() -> bool:
+    """Whether something was counted before."""
+    return _counter.cache_info().currsize > 0
+
+
 def count(text: str) -> int:
     """How many tokens `text` is."""
     return _counter().count(text)
