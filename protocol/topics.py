@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import mmh3
@@ -139,12 +139,21 @@ def terms(text: str) -> list[str]:
 
 
 def first_place(text: str, wanted: frozenset[str]) -> int | None:
-    """Where the first word that gives a wanted term begins; None where none does."""
-    pattern = _ASCII_WORD if text.isascii() else _wide_word()
-    for found in pattern.finditer(text):
-        if not wanted.isdisjoint(_known(found[0]).terms):
-            return found.start()
+    """About where the first word that gives a wanted term begins; None where none does."""
+    # Most words begin with their stems: those are looked at first, and the others only if none of them is it.
+    for pattern in (_beginning_with(wanted), _ASCII_WORD if text.isascii() else _wide_word()):
+        for found in pattern.finditer(text):
+            if not wanted.isdisjoint(_known(found[0]).terms):
+                return found.start()
     return None
+
+
+@lru_cache(maxsize=256)
+def _beginning_with(wanted: frozenset[str]) -> re.Pattern[str]:
+    """Words that begin with one of these terms, or with all of it but a last i, which may stand for a y."""
+    stems = sorted({term.removesuffix("i") for term in wanted} - {""}, key=len, reverse=True)
+    joined = "|".join(map(re.escape, stems)) or r"(?!)"
+    return re.compile(rf"(?<![^\W_])(?:{joined})[\w'.]*(?<![.'])", re.IGNORECASE)
 
 
 def content_terms(text: str) -> list[str]:

@@ -106,12 +106,10 @@ class Postings:
             found = {term: self._at_hand(term) for term in terms}
             missing = [term for term, held in found.items() if held is None]
             for term, entries in _entries(connection, missing, most):
-                if entries is None:
-                    found[term] = _NOBODY
-                elif (held := _merged(entries, most)) is not None:
-                    found[term] = held
-                    if not stands_for_many(term):
-                        self._keep(term, _List(held, self._deaths))
+                held = _NOBODY if entries is None else _merged(entries, most)
+                found[term] = held
+                if held is not None and not stands_for_many(term):
+                    self._keep(term, _List(held, self._deaths))
             return found
 
     def lengths(self, ids: Ids) -> Floats:

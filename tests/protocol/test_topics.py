@@ -13,6 +13,7 @@ from protocol.topics import (
     MAX_TOPICS,
     content_terms,
     extract,
+    first_place,
     query_terms,
     terms,
 )
@@ -144,3 +145,16 @@ def test_any_question_asks_for_a_bounded_number_of_distinct_terms(question: str)
     asked = query_terms(question)
 
     assert len(asked) == len(set(asked)) <= MAX_QUERY_TERMS
+
+
+@given(st.text(max_size=120), st.sampled_from(["walrus", "happi", "http", "server", "café", "智能"]))
+def test_a_word_that_gives_a_term_is_found_wherever_it_stands(text: str, term: str) -> None:
+    words = {"happi": "Happiness", "http": "HTTPServer", "server": "HTTPServer", "café": "CAFÉ"}
+    (wanted,) = terms(term)[:1]
+    told = f"{text} {words.get(term, term)}"
+
+    at = first_place(told, frozenset({wanted}))
+
+    assert at is not None
+    assert at <= len(text) + 1
+    assert (first_place(text, frozenset({wanted})) is None) == (wanted not in terms(text))
