@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from node.encoder.meaning import Meaning
 
 FEEDBACK_MEMORIES = 4
-FEEDBACK_TERMS = 16
+FEEDBACK_TERMS = 8
 FEEDBACK_SHARE = 0.2
 """What a score of the feedback counts beside one of the question's words."""
 MEANING_SHARE = 0.74
