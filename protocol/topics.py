@@ -29,9 +29,9 @@ MAX_TERM_CHARS = 64
 MAX_TOPICS = 24
 MAX_QUERY_TERMS = 32
 
-_MEMO_WORDS = 16_384
-"""Words remembered, and as many from the generation before: 8 MiB when both are full. An English writer uses
-30,000, mostly the first 5,000; fewer here cost 5 us for each word that has to be worked out again."""
+_MEMO_WORDS = 24_576
+"""Words remembered, and as many from the generation before. An English writer uses 30,000, mostly the first
+5,000; fewer here cost 5 us for each word that has to be worked out again. See benchmarks/footprint.py."""
 
 _LONGEST_NUMBER = 4  # Longer words with digits in them seldom come twice, and would push out those that do.
 _MAX_PHRASE_WORDS = 6

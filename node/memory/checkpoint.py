@@ -44,7 +44,9 @@ class Checkpoints:
         connection.set_wal_hook(self._after_commit)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread. Doing it twice does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self._connection.set_wal_hook(None)
         self._wanted.set()

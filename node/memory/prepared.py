@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from node.memory import topic_index
 from node.memory.records import Draft, encode_metadata
-from node.memory.sketch import sketch_of
-from protocol.topics import analyse
+from node.memory.sketch import sketch_of, sketches_of
+from protocol.topics import Analysis, analyse
 
 INDEXED_PERCENT = 80
 """Topics from this weight on stand in the column `topics`: tags, titles, names of several words. The lighter
@@ -33,13 +35,24 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(draft: Draft) -> Prepared:
     """The parts of the row and of the index row; the draft must have passed `check_draft`."""
     found = analyse(draft.text, title=draft.title, tags=draft.tags)
+    return _prepared(draft, found, sketch_of(draft.text, found.hashes))
+
+
+def prepare_all(drafts: Sequence[Draft]) -> list[Prepared]:
+    """`prepare` each, in less time."""
+    found = [analyse(draft.text, title=draft.title, tags=draft.tags) for draft in drafts]
+    sketches = sketches_of([draft.text for draft in drafts], [one.hashes for one in found])
+    return list(map(_prepared, drafts, found, sketches))
+
+
+def _prepared(draft: Draft, found: Analysis, sketch: int) -> Prepared:
     return Prepared(
         draft,
         msgspec.json.encode(draft.tags).decode() if draft.tags else "",
         encode_metadata(draft.metadata) if draft.metadata else "",
         (found.title, found.text, _indexed(found.topics)),
         found.topics,
-        sketch_of(draft.text, found.hashes),
+        sketch,
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import mmh3
 import numpy as np
@@ -44,6 +45,26 @@ def sketch_of(text: str, terms: set[int]) -> int:
     if -1 in least:
         least = [_borrowed(least, number) for number in range(8)]
     return int.from_bytes(bytes(least), "little", signed=True)
+
+
+def sketches_of(texts: Sequence[str], terms: Sequence[set[int]]) -> list[int]:
+    """`sketch_of` each, in a third of the time where there are many."""
+    sizes = np.fromiter(map(len, terms), np.int64, len(terms))
+    hashes = np.fromiter(chain.from_iterable(terms), np.int64, int(sizes.sum())) + _PAST_EVERY_HASH
+    keys = (np.repeat(np.arange(len(terms)), sizes) << 35) | ((hashes >> 29) << 32) | hashes
+    keys.sort()
+    bins = keys >> 32
+    first = np.ones(len(keys), bool)
+    first[1:] = bins[1:] != bins[:-1]
+    least = np.full((len(terms), 8), -1, np.int16)
+    least.reshape(-1)[bins[first]] = keys[first] & 0xFF
+    for at in np.flatnonzero((least < 0).any(axis=1) & (sizes >= FEWEST_TERMS)).tolist():
+        row = least[at].tolist()
+        least[at] = [_borrowed(row, number) for number in range(8)]
+    sketches: list[int] = least.astype(np.uint8).view("<i8").reshape(-1).tolist()
+    for at in np.flatnonzero(sizes < FEWEST_TERMS).tolist():
+        sketches[at] = sketch_of(texts[at], terms[at])
+    return sketches
 
 
 def _borrowed(least: list[int], number: int) -> int:
@@ -137,8 +158,8 @@ class SketchTable:
         near: dict[int, set[tuple[int, int]]] = {}
         sketches = np.frombuffer(self._sketches, np.int64).view(np.uint64)
         asked = np.arange(first, len(sketches))
-        for chain in self._before:
-            before = np.frombuffer(chain, np.uint32)
+        for band in self._before:
+            before = np.frombuffer(band, np.uint32)
             own, entries = asked, before[asked]
             for _ in range(_LONGEST_CHAIN):
                 there = entries > 0

@@ -29,7 +29,7 @@ from node.memory.listing import Listing, TopicCount, most_of
 from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
 from node.memory.postings import Postings
-from node.memory.prepared import Prepared, prepare
+from node.memory.prepared import prepare, prepare_all
 from node.memory.query import parse, place
 from node.memory.quota import Quota
 from node.memory.records import (
@@ -145,15 +145,15 @@ class Store:
 
     def remember_many(self, drafts: Sequence[Draft]) -> list[Receipt]:
         """Commit all of them in one transaction, or none: a bad one is named as drafts[i]."""
-        prepared: list[Prepared] = []
+        checked: list[Draft] = []
         for at, draft in enumerate(drafts):
             try:
-                prepared.append(prepare(self._checked(draft)))
+                checked.append(self._checked(draft))
             except InvalidInput as error:
                 raise InvalidInput(f"drafts[{at}].{error.field}", error.problem, error.fix) from None
-        if not prepared:
+        if not checked:
             return []
-        return self._commits.run(partial(self._writer.write_many, prepared), settled=False)
+        return self._commits.run(partial(self._writer.write_many, prepare_all(checked)), settled=False)
 
     def forget(self, path: str) -> Receipt:
         """Append a tombstone. The versions before stay readable by number. Raises NotFound."""

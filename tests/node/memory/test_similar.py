@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.memory import Draft, Store
-from node.memory.sketch import SketchTable, similarity, sketch_of
+from node.memory.sketch import SketchTable, similarity, sketch_of, sketches_of
 from protocol.errors import StorageFailure
 from protocol.names import AgentName
 from tests.support.clock import FakeClock
@@ -136,6 +136,32 @@ def test_a_table_made_at_once_is_one_made_entry_by_entry(sketches: list[int], fi
     for sketch in sketches:
         assert grown.like(sketch) == whole.like(sketch)
         assert whole.like(sketch)
+
+
+@given(st.lists(st.frozensets(st.integers(0, 500), max_size=40), max_size=20))
+def test_sketches_made_at_once_are_those_made_one_by_one(all_terms: list[frozenset[int]]) -> None:
+    texts = [" ".join(map(str, one)) for one in all_terms]
+    hashed = [hashes(frozenset(map(str, one))) for one in all_terms]
+
+    assert sketches_of(texts, hashed) == list(map(sketch_of, texts, hashed))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(0, 39))
+def test_what_many_are_like_is_what_each_would_be_like(which: list[int], known: int) -> None:
+    sketches = [(1, 1 << 40, -5, 1 | 1 << 50)[one] for one in which]
+    one_by_one, at_once = SketchTable(), SketchTable()
+    expected: list[list[int]] = []
+    for at, sketch in enumerate(sketches, 1):
+        expected.append(one_by_one.like(sketch))
+        one_by_one.add(at, sketch)
+    for at, sketch in enumerate(sketches[:known], 1):
+        at_once.add(at, sketch)
+
+    first = at_once.add_all(sketches[known:])
+    found = at_once.like_each(first)
+
+    assert [found.get(entry, []) for entry in range(first, len(at_once) + 1)] == expected[known:]
+    assert at_once.like(sketches[0]) == [at for at in one_by_one.like(sketches[0]) if at < first]
 
 
 @given(st.frozensets(st.text(min_size=1), max_size=30))
