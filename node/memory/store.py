@@ -19,21 +19,21 @@ from typing import TypeVar
 
 import apsw
 
-from node.memory import backup, database, forms, schema, search
+from node.memory import backup, database, schema
 from node.memory.backup import Copy, Health
 from node.memory.cache import Cache
 from node.memory.commit import GroupCommit
+from node.memory.counts import Counts
 from node.memory.database import Durability, Readers
 from node.memory.importer import plan, write_relations
 from node.memory.listing import Listing, TopicCount, most_of
 from node.memory.lock import OwnerLock
 from node.memory.log import Changes, Difference, Log
+from node.memory.lookup import Lookup
 from node.memory.postings import Postings
 from node.memory.prepared import prepare, prepare_all
-from node.memory.query import parse, place
 from node.memory.quota import Quota
 from node.memory.records import (
-    MAX_PAGE,
     Draft,
     Hit,
     Memory,
@@ -45,11 +45,9 @@ from node.memory.records import (
     check_draft,
     check_expiry,
     check_path,
-    check_query,
 )
 from node.memory.relations import Relations
 from node.memory.rows import COLUMNS, memory_of
-from node.memory.search import Found, Scored, Search
 from node.memory.sizes import Sizes
 from node.memory.transfer import Import, Imported
 from node.memory.vectors import VectorTable
@@ -85,9 +83,10 @@ class Store:
         self._entries = self._cache.entries
         self._readers = Readers(path)
         postings = Postings()
-        self._writer = Writer(connection, path, agent, self._cache, clock, quota, postings)
+        self._counts = Counts()
+        self._writer = Writer(connection, path, agent, self._cache, clock, quota, postings, self._counts)
         self._commits = GroupCommit(self._writer)
-        self._search = Search(postings)
+        self.lookup = Lookup(path, self._readers, postings, self.sweep)
         self.sizes = Sizes()
         self._log = Log(self._readers, agent)
         self._listing = Listing(self._readers)
@@ -245,7 +244,7 @@ class Store:
         self.sweep()
         if prefix != "/":
             return self._listing.topics(prefix, limit)
-        return most_of(self._counted(self._writer.topics), limit)
+        return most_of(self._counted(self._counts.topics), limit)
 
     @property
     def relations(self) -> Relations:
@@ -281,77 +280,21 @@ class Store:
         Nothing else in it is an operator, see `node.memory.query`. Only those of `visibilities` are looked
         at, where given.
         """
-        check_count("limit", limit, MAX_PAGE)
-        asked = parse(check_query(query))
-        if asked.is_plain:
-            found = self.find(asked.words, limit, visibilities=visibilities)
-            return [search.hit(one, asked.words) for one in found]
-        self.sweep()
-        try:
-            found = forms.find(
-                self._readers.get(), self._search, asked, limit=limit, visibilities=visibilities
-            )
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-        return [search.hit(one, asked.shown, place(asked, one.text)) for one in found]
-
-    def find(
-        self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None
-    ) -> list[Found]:
-        """As `search`, by terms from `query_terms`, with whole texts: the candidates of recall."""
-        self.sweep()
-        try:
-            return self._search.find(self._readers.get(), wanted, limit=limit, visibilities=visibilities)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-
-    def score(
-        self, wanted: Sequence[str], limit: int, *, visibilities: Collection[str] | None = None
-    ) -> Scored:
-        """As `find`, and only (version id, score)."""
-        self.sweep()
-        try:
-            return self._search.score(self._readers.get(), wanted, limit=limit, visibilities=visibilities)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-
-    def holders(self, wanted: Sequence[str]) -> dict[str, int]:
-        """How many memories hold each of these terms; 65,536 stands for more, too."""
-        try:
-            return self._search.holders(self._readers.get(), wanted)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-
-    def fetch(self, ids: Sequence[int], *, visibilities: Collection[str] | None = None) -> list[Found]:
-        """Those of these versions that are the latest of a live memory, with whole texts and score 0."""
-        self.sweep()
-        try:
-            return self._search.fetch(self._readers.get(), ids, visibilities)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
-
-    def neighbours(
-        self, ids: Sequence[int], *, visibilities: Collection[str]
-    ) -> dict[int, tuple[list[int], list[int]]]:
-        """Up to two live ones of `visibilities` before and after each version in the log, nearest first."""
-        try:
-            return self._search.neighbours(self._readers.get(), ids, visibilities)
-        except apsw.Error as error:
-            raise database.translate(error, self.path) from error
+        return self.lookup.search(query, limit, visibilities=visibilities)
 
     def carriers(self, topics: Collection[str]) -> dict[str, int]:
         """By each of these topics, how many memories carry it, private ones too."""
-        return self._counted(partial(self._writer.carriers, topics))
+        return self._counted(partial(self._counts.carriers, topics))
 
     def announced_topics(self) -> list[tuple[str, int, float]]:
         """(topic, number of listed and mesh memories that carry it, its mean weight there), by topic."""
         self.sweep()
-        return self._counted(self._writer.announced_topics)
+        return self._counted(self._counts.announced)
 
     @property
     def topics_revision(self) -> int:
         """Changes whenever `announced_topics` may have; compares within one opening only."""
-        return self._writer.topics_revision
+        return self._counts.revision
 
     def next_incarnation(self) -> int:
         """The number of this life of the node: higher than every one before, kept in the file."""
@@ -364,7 +307,7 @@ class Store:
     def count(self) -> int:
         """How many memories are live."""
         self.sweep()
-        return self._counted(self._writer.memories)
+        return self._counted(self._counts.memories)
 
     def statistics(self) -> Statistics:
         """Sizes and cache counters, now."""

@@ -9,16 +9,16 @@ Invariants:
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import apsw
 import msgspec
 
-from node.memory import database, erase, topic_index
+from node.memory import database, erase
 from node.memory.cache import Cache
 from node.memory.checkpoint import Checkpoints
+from node.memory.counts import Counts, Turn
 from node.memory.heads import Head, head_at, heads_at, says_the_same
 from node.memory.importer import Plan
 from node.memory.pending import Pending, Row
@@ -52,14 +52,11 @@ class Writer:
         clock: Callable[[], float],
         quota: Quota,
         postings: Postings,
+        counts: Counts,
     ) -> None:
         self._connection, self._path, self._agent = connection, path, agent
-        self._postings = postings
+        self._postings, self._counts = postings, counts
         self._cache, self._clock, self._quota = cache, clock, quota
-        self._counts: topic_index.TopicCounts | None = None
-        self._memories: int | None = None
-        self._lock = threading.Lock()  # Guards _counts and _memories against their readers.
-        self.topics_revision = 0
         self.last_id = 0
         self.next_expiry = math.inf  # For any thread: before then nothing expires.
         self._pending = Pending(connection)
@@ -84,9 +81,7 @@ class Writer:
         self._pending.clear()
         self._heads: dict[str, Head | None] = {}  # As they are now, of the paths that this group asked for.
         self._fresh: dict[str, Memory | None] = {}
-        self._turned: list[
-            tuple[topic_index.Carried, topic_index.Carried]
-        ] = []  # What a path was about, what it is now.
+        self._turned: list[Turn] = []
         self._grown = 0
         self._expires_first = math.inf
         self._buried = False
@@ -110,7 +105,9 @@ class Writer:
         self._cache.take(self._fresh)
         self._postings.committed(self._pending.index_rows(), self._pending.gone)
         if self._grown or self._turned:
-            self._count_group()
+            self._counts.follow(self._grown, self._turned)
+            self._turned.clear()
+            self._grown = 0
         if self._buried:
             self._find_next_expiry()
         elif self._expires_first < self.next_expiry:
@@ -136,8 +133,7 @@ class Writer:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            with self._lock:  # Counted in this group, they would hold what is not there.
-                self._counts = self._memories = None
+            self._counts.forget()
             self._forget_group()
         except apsw.Error:
             # The disk is gone: nothing was written, and the next group will be told the same.
@@ -145,18 +141,6 @@ class Writer:
 
     def translate(self, error: apsw.Error) -> MeshError:
         return database.translate(error, self._path)
-
-    def _count_group(self) -> None:
-        with self._lock:
-            if self._memories is not None:
-                self._memories += self._grown
-            for old, new in self._turned:
-                if self._counts is not None:
-                    self._counts.remove(*old)
-                    self._counts.add(*new)
-            self.topics_revision += sum(old[1] or new[1] for old, new in self._turned)
-        self._turned.clear()
-        self._grown = 0
 
     # Jobs.
 
@@ -181,10 +165,10 @@ class Writer:
             used = (pages - free) * self._connection.pragma("page_size")
             self._quota.check_file_bytes(used + bytes_more)
         if self._quota.max_memories:
-            if self._memories is None:
+            if self._counts.memories() is None:
                 self.start_counting()
             fresh = sum((head := self._head(path)) is None or not head.live for path in paths)
-            self._quota.check_memories((self._memories or 0) + self._grown, made + fresh)
+            self._quota.check_memories((self._counts.memories() or 0) + self._grown, made + fresh)
 
     def _write(self, item: Prepared, expected: int = 0) -> Receipt:
         """The next version at the draft's path, or none where it says the same as what is there.
@@ -297,39 +281,10 @@ class Writer:
     def start_counting(self) -> None:
         """Count once; from then on every commit keeps the counts up to date."""
         self.settle()
-        kinds = [
-            self._connection.execute("SELECT topics FROM head WHERE live AND announced = ?", (kind,))
-            for kind in (1, 0)
-        ]
-        counts = topic_index.TopicCounts(*((topics for (topics,) in rows) for rows in kinds))
-        memories: int = self._connection.execute("SELECT count(*) FROM head WHERE live").get
         # What came before in this group is in the rows, and must not be counted again at its commit.
-        with self._lock:
-            self.topics_revision += len(self._turned)
-            self._counts, self._memories = counts, memories
+        self._counts.start(self._connection, self._turned)
         self._turned.clear()
         self._grown = 0
-
-    # For any thread.
-
-    def announced_topics(self) -> list[tuple[str, int, float]] | None:
-        """The counts, or None before `start_counting`."""
-        with self._lock:
-            return None if self._counts is None else self._counts.listing()
-
-    def topics(self) -> dict[str, int] | None:
-        """By topic, the live memories that carry it, private ones too; None before `start_counting`."""
-        with self._lock:
-            return None if self._counts is None else self._counts.all()
-
-    def carriers(self, topics: Iterable[str]) -> dict[str, int] | None:
-        """By each of these topics, the live memories that carry it; None before `start_counting`."""
-        with self._lock:
-            return None if self._counts is None else self._counts.among(topics)
-
-    def memories(self) -> int | None:
-        """How many are live, or None before `start_counting`."""
-        return self._memories
 
     def _current(self, path: str) -> Head | None:
         """The latest version at a path, where one that expired has been buried."""

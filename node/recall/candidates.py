@@ -78,12 +78,12 @@ def gather(
     by_words = NONE
     if wanted:
         hops["fts"] += 1
-        by_words = Scores.of(store.score(wanted, POOL, visibilities=visibilities))
+        by_words = Scores.of(store.lookup.score(wanted, POOL, visibilities=visibilities))
     first = _fetched(store, by_words.best(context.FEEDBACK_MEMORIES), visibilities)
     feedback = NONE
     if expansion := _expansion(store, first, by_words, wanted):
         hops["fts"] += 1
-        feedback = Scores.of(store.score(expansion, FEEDBACK_MOST, visibilities=visibilities))
+        feedback = Scores.of(store.lookup.score(expansion, FEEDBACK_MOST, visibilities=visibilities))
     cosines, peak = NONE, 0.0
     if meaning is None:
         alone = context.with_feedback(by_words, feedback)
@@ -139,7 +139,7 @@ class Signs(NamedTuple):
 
 def _fetched(store: Store, ids: Sequence[int], visibilities: Collection[str] | None) -> dict[int, Found]:
     """By id, in the order of `ids`."""
-    found = {one.id: one for one in store.fetch(ids, visibilities=visibilities)} if ids else {}
+    found = {one.id: one for one in store.lookup.fetch(ids, visibilities=visibilities)} if ids else {}
     return {at: found[at] for at in ids if at in found}
 
 
@@ -148,7 +148,7 @@ def _confidence(store: Store, first: Mapping[int, Found], wanted: Sequence[str])
     singles = [term for term in wanted if " " not in term]
     if not first or not singles:
         return 0.0
-    size, counts = store.count(), store.holders(singles)
+    size, counts = store.count(), store.lookup.holders(singles)
     worth = {
         term: math.log1p((max(size, counts[term]) - counts[term] + 0.5) / (counts[term] + 0.5))
         for term in singles
@@ -164,7 +164,7 @@ def _beside(store: Store, scores: Scores, visibilities: Collection[str] | None) 
     """
     if visibilities is None:
         return None
-    return context.Beside.of(store.neighbours(scores.best(LEAST), visibilities=visibilities))
+    return context.Beside.of(store.lookup.neighbours(scores.best(LEAST), visibilities=visibilities))
 
 
 def _expansion(

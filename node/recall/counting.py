@@ -20,7 +20,7 @@ def count_some(store: Store) -> bool:
     if first > last or not tokens.is_loaded():
         return False
     end = min(first + AT_ONCE, last + 1)
-    for one in store.fetch(range(first, end)):
+    for one in store.lookup.fetch(range(first, end)):
         if store.sizes.get(one.id) is None:
             store.sizes.put(one.id, size_of(block_of(one.title, one.text)))
     store.sizes.known_up_to = end - 1

@@ -34,7 +34,7 @@ def test_lists_that_were_kept_are_those_of_a_fresh_read(
     steps: list[tuple[str, int, list[str]]], most_bytes: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "a.db", AgentName("a")) as store:
-        kept = store._search._postings
+        kept = store.lookup._search._postings
         kept._most_bytes = most_bytes
         for what, number, words in steps:
             if what == "write":
@@ -42,7 +42,7 @@ def test_lists_that_were_kept_are_those_of_a_fresh_read(
             elif what == "forget" and any(one.path == f"/{number}" for one in store.browse()):
                 store.forget(f"/{number}")
             elif what == "ask":
-                store.score(words, 5)
+                store.lookup.score(words, 5)
         connection = store._readers.get()
         fresh = Postings()
 
@@ -62,7 +62,7 @@ def told(held: object) -> object:
 def test_a_term_in_too_many_memories_is_not_read_whole(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db", AgentName("a")) as store:
         store.remember_many([Draft(text=f"walrus number {at}") for at in range(30)])
-        postings = store._search._postings
+        postings = store.lookup._search._postings
 
         few = postings.read(store._readers.get(), ["walrus"], most=29)
         all_of_them = postings.read(store._readers.get(), ["walrus"], most=30)
@@ -94,10 +94,10 @@ def test_only_a_single_character_beyond_ascii_stands_for_many() -> None:
 
 def test_a_copy_of_the_files_gives_the_same_scores(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db", AgentName("a")) as store:
-        store.score(["walrus"], 5)
+        store.lookup.score(["walrus"], 5)
         store.remember_many([Draft(text=f"walrus number {at} " + "ice " * at) for at in range(9)])
-        before = store.score(["walrus", "ice"], 5)
+        before = store.lookup.score(["walrus", "ice"], 5)
     shutil.copy(tmp_path / "a.db", tmp_path / "b.db")
 
     with Store.open(tmp_path / "b.db", AgentName("a")) as store:
-        assert store.score(["walrus", "ice"], 5) == before
+        assert store.lookup.score(["walrus", "ice"], 5) == before

@@ -78,8 +78,8 @@ def test_scores_are_those_of_bm25_worked_out_by_hand(
             store.remember(Draft(text=text, title=title, path=f"/{at}", visibility=visibility))
         wanted = query_terms(" ".join(asked))
 
-        found = store.score(wanted, 50)
-        visible = store.score(wanted, 50, visibilities={"mesh"})
+        found = store.lookup.score(wanted, 50)
+        visible = store.lookup.score(wanted, 50, visibilities={"mesh"})
         expected = by_hand(
             [prepare(Draft(text=text, title=title)).words for text, title, _ in memories], wanted
         )

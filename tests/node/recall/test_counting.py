@@ -28,7 +28,7 @@ def test_all_live_versions_are_counted_in_steps(store: Store) -> None:
     steps = [count_some(store), count_some(store), count_some(store)]
 
     assert steps == [True, False, False]
-    for one in store.fetch(range(1, store.last_id + 1)):
+    for one in store.lookup.fetch(range(1, store.last_id + 1)):
         size = store.sizes.get(one.id)
         assert size is not None
         assert size.alone == tokens.count(block_of(one.title, one.text))

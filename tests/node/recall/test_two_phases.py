@@ -105,7 +105,7 @@ def test_an_empty_survey_says_why(store: Store) -> None:
 
 
 def test_a_survey_finds_by_meaning_where_it_can(store: Store) -> None:
-    at = store.find(["人工"], 1)[0].id
+    at = store.lookup.find(["人工"], 1)[0].id
 
     listed = survey(store, "zebra", 200, understand=understanding({at: 0.9, at + 1000: 0.0}))
 
