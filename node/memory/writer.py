@@ -21,6 +21,7 @@ from node.memory.checkpoint import Checkpoints
 from node.memory.counts import Counts, Turn
 from node.memory.heads import Head, head_at, heads_at, says_the_same
 from node.memory.importer import Plan
+from node.memory.paths import Paths
 from node.memory.pending import Pending, Row
 from node.memory.postings import Postings
 from node.memory.prepared import Prepared, bare, prepare
@@ -33,10 +34,8 @@ from protocol.names import AgentName
 _END_LINKS = "DELETE FROM links WHERE path = ?1 OR target = ?1"
 _DUE = "SELECT path FROM head WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
 _NEXT_EXPIRY = "SELECT min(expires_at) FROM head WHERE expires_at IS NOT NULL"
-_ANY_TAKEN = "SELECT 1 FROM head WHERE path BETWEEN ? AND ? LIMIT 1"
 
 _MANY = 8  # Writes from which it pays to look up all their heads and all that is like them at once.
-_PATHS_AHEAD = 1_024
 _NOTHING = ("private", 0.0, "", "", "", 0, "", None)  # What a tombstone says.
 
 
@@ -62,8 +61,7 @@ class Writer:
         self._pending = Pending(connection)
         self._checkpoints = Checkpoints(connection, path)
         self._similar = Similar(connection, self._pending)
-        self._no_path_from = self._no_path_to = ""  # Between them no path is taken but those made here.
-        self._made = ""
+        self._paths = Paths(connection)
         self.unfinished = ""  # Why what was erased may still stand in the files.
         self._forget_group()
         self._find_next_expiry()
@@ -340,8 +338,8 @@ class Writer:
         self._heads[path] = now_head
         moved = (new, now_head.live, now_head.announced, now_head.topics, now_head.expires_at, sketch, path)
         self._pending.append(row, moved, is_first=head is None)
-        if head is None and self._no_path_from <= path <= self._no_path_to and path != self._made:
-            self._no_path_from = self._no_path_to = ""
+        if head is None:
+            self._paths.note(path)
 
         was_live = head is not None and head.live
         if head is not None and was_live:
@@ -361,19 +359,6 @@ class Writer:
             return head
 
     def _free_path(self) -> str:
-        """A path that nobody took. One look-up tells it of the next thousand, as numbers sort like text."""
-        number = self.last_id + 1
-        path = f"/memories/{number:06d}"
-        if not (self._no_path_from <= path <= self._no_path_to and len(path) == len(self._no_path_to)):
+        if not self._paths.knows(self.last_id + 1):
             self.settle()
-            ahead = min(number + _PATHS_AHEAD, 10 ** len(path.rpartition("/")[2]) - 1)
-            end = f"/memories/{ahead:06d}"
-            if self._connection.execute(_ANY_TAKEN, (path, end)).fetchone() is None:
-                self._no_path_from, self._no_path_to = path, end
-            else:
-                stem, attempt = path, 1
-                while self._head(path) is not None:
-                    attempt += 1
-                    path = f"{stem}-{attempt}"
-        self._made = path
-        return path
+        return self._paths.make(self.last_id + 1, lambda path: self._head(path) is not None)

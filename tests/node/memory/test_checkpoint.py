@@ -128,6 +128,13 @@ def test_what_keeps_the_log_from_being_folded_is_told_once_and_tried_again(
 
 def test_the_thread_ends_with_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "CHECKPOINT_PAGES", 50)
+    run = checkpoint.Checkpoints._run
+
+    def run_long(self: checkpoint.Checkpoints) -> None:
+        run(self)
+        time.sleep(0.05)  # Whoever does not wait for the thread leaves it behind.
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "_run", run_long)
     with Store.open(tmp_path / "a.db", ALICE) as store:
         write(store, 0, 100)
         assert threads() == ["avm-checkpoint"]
