@@ -181,7 +181,7 @@ class GossipEngine:
         effects += self._watch(now)
         if now >= self._sync_at:
             self._sync_at = now + self._jittered(self.profile.sync_s)
-            partner = self._view.any_route()
+            partner = self._view.reserve_route()
             if partner is not None:
                 effects.append(self._sync_with(partner))
         if now >= self._news.due_at:

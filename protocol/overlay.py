@@ -73,6 +73,11 @@ class Overlay:
         return list(self._links)
 
     @property
+    def reserve(self) -> list[AgentName]:
+        """Random members to whom we keep connections; in a full mesh none."""
+        return list(self._reserve)
+
+    @property
     def hears(self) -> dict[AgentName, str]:
         """Whom we hear, and where."""
         return dict(self._heard)

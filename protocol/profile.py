@@ -15,7 +15,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 1.0
     """Between heartbeats where everybody hears everybody, plus or minus a tenth. Higher saves traffic (one
     frame per member heard and interval), and every later knob that counts in heartbeats grows with it."""
-    sparse_heartbeat_s: float = 2.0
+    sparse_heartbeat_s: float = 3.0
     """Between heartbeats above `full_mesh` members, plus or minus a tenth. There they only keep links and
     repeat news once, a member is heard by its neighbours alone, and probes find the dead. Higher saves one
     frame per neighbour and interval; an announcement that was lost is made good that much later."""
@@ -23,8 +23,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """News is collected for so long before it is published. Higher makes fewer, fuller frames;
     lower tells sooner: a change takes debounce_s x (hops + 1), with log(members) / log(neighbours) hops."""
     sync_s: float = 5.0
-    """Between two comparisons of the whole view with a random member, plus or minus a tenth. It bounds how
-    long a lost frame can matter. Lower costs 8 x max(32, members / 32) bytes and a reply each time."""
+    """Between two comparisons of the whole view with a random member (above `full_mesh` one of the reserve),
+    plus or minus a tenth. It bounds how long a lost frame can matter. Lower costs 8 x max(32, members / 32)
+    bytes and a reply each time."""
     want_s: float = 0.5
     """A record that was asked for and did not come is asked for elsewhere after so long. Keep it above three
     round trips. Higher forgives busy holders; lower costs a second copy of what was only late."""
@@ -38,11 +39,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     # -- who is silent, who is dead
 
     silence_s: float = 5.0
-    """Unheard for so long, a member is probed at the next turn, and a neighbour is given up. Keep it above
-    3 x heartbeat_s and 2 x sparse_heartbeat_s. Higher forgives lost frames; lower drops the dead sooner."""
-    probe_s: float = 1.0
+    """Unheard for so long, a member is probed at the next turn, and after twice that a neighbour is given up.
+    Keep it above 3 x heartbeat_s and 1.1 x sparse_heartbeat_s. Higher forgives lost frames; lower drops the
+    dead sooner."""
+    probe_s: float = 1.5
     """Between probes, of one member each (four in a full mesh), times our local health. A dead member is
-    found by somebody within about probe_s. Lower costs a ping and an ack, 40 bytes, each time."""
+    found by somebody within about probe_s, and by as many as confirm it within 3 x probe_s. Lower costs a
+    ping and an ack, 40 bytes, each time."""
     ping_s: float = 1.0
     """A ping unanswered for so long is given to `helpers`, and unanswered again makes a suspect; both times
     our local health (1 to 9). Keep it above three round trips. Higher forgives busy members; lower drops the
@@ -81,7 +84,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     passive: int = 30
     """Above `full_mesh`: members in reserve, who are probed and take the place of neighbours that died.
     Higher spreads the probes over more connections."""
-    shuffle_s: float = 10.0
+    shuffle_s: float = 30.0
     """Between two exchanges of a member of the reserve for a random one. Lower costs a new connection each
     time."""
 
@@ -100,7 +103,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def local(cls) -> Self:
         """All on one machine: nothing is lost, but processes wait for a core."""
-        return cls(silence_s=3.5, sparse_heartbeat_s=1.5, suspicion_s=2.0, debounce_s=0.05)
+        return cls(silence_s=3.5, probe_s=2.0, suspicion_s=2.0, debounce_s=0.05)
 
     @classmethod
     def lan(cls) -> Self:
@@ -112,9 +115,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """Several sites: round trips of 100 ms and more, losses in bursts."""
         return cls(
             heartbeat_s=2.0,
-            sparse_heartbeat_s=4.0,
+            sparse_heartbeat_s=6.0,
             silence_s=12.0,
-            probe_s=2.0,
+            probe_s=3.0,
             ping_s=3.0,
             suspicion_s=6.0,
             debounce_s=0.2,

@@ -302,6 +302,13 @@ class View:
         ]
         return one_of(self._rng, routes) if routes else None
 
+    def reserve_route(self) -> Route | None:
+        """To one of the reserve, which is as random as any and to which we have a connection already; in a
+        full mesh to anybody.
+        """
+        reserve = self.overlay.reserve
+        return self.route_to(one_of(self._rng, reserve)) if reserve else self.any_route()
+
     def near_route(self, *, besides: AgentName) -> Route | None:
         """To a neighbour, who was heard lately and tells on what it holds; in a full mesh to anybody."""
         links = [agent for agent in self.overlay.links if agent != besides]
