@@ -11,6 +11,9 @@ One round, to read along:
 Lost frames are made good by heartbeats, which name the version, and by `Sync` with a random
 member: pub/sub loses early and overflowing frames by design.
 
+Up to 64 members hear each other directly; above that each hears a few neighbours (overlay.py), news is
+told on by everybody who learns it, and the dead are found by probes (probing.py) instead of by silence.
+
 What is believed of whom, and the invariants that `check()` asserts, stand in view.py; here is when we
 speak, and how we answer.
 """
@@ -19,21 +22,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 import msgspec
 
-from protocol import antientropy, liveness
+from protocol import antientropy
+from protocol.chance import Randomness
 from protocol.digest import Digest
 from protocol.dissemination import portions
 from protocol.effects import (
     Effect,
-    Halt,
     MemberChanged,
     Publish,
     Route,
     Send,
 )
-from protocol.errors import NameTaken, WireMismatch, WrongMesh
+from protocol.joining import Joining
 from protocol.membership import Member
 from protocol.messages import (
     Ack,
@@ -43,18 +47,26 @@ from protocol.messages import (
     Gossip,
     Heartbeat,
     Hello,
+    Nack,
+    Neighbour,
+    NeighbourReply,
     Ping,
+    PingRequest,
     Record,
     Records,
     Refusal,
     Sync,
     SyncDiff,
+    Unlink,
     Welcome,
 )
 from protocol.names import AgentName
+from protocol.probing import Prober
 from protocol.profile import Profile
-from protocol.view import Randomness, View
-from protocol.wire import WIRE_VERSION
+from protocol.view import View
+
+_SIGNS = (Heartbeat, Ping, Ack, Sync, Neighbour)
+"""What a member says unasked, and we answer with what is held against it, if it is."""
 
 
 class GossipEngine:
@@ -69,23 +81,28 @@ class GossipEngine:
         rng: Randomness,
         seeds: Sequence[str],
         now: float,
+        epochs: Sequence[int] = (0,),
     ) -> None:
-        """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try."""
+        """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try.
+
+        `epochs`: of the mesh's digest key, those in which we read digests: two while it is changed.
+        """
         self.mesh, self.profile = mesh, profile
         self.name = AgentName(record.agent)
-        self._view = View(record, profile=profile, rng=rng, now=now)
+        self._view = View(record, profile=profile, rng=rng, now=now, epochs=epochs)
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
-        self.joined = not seeds
+        self.overlay = self._view.overlay
+        self.prober = Prober(self.members, profile=profile, rng=rng, now=now)
+        self._joining = Joining(self._view, mesh=mesh, profile=profile, rng=rng, seeds=seeds, now=now)
         self._rng = rng
-        self._seeds = [Route(seed) for seed in seeds if seed != record.router]
         self._news, self._pulls = self._view.news, self._view.pulls
         self._left = False
         self._ticked_at = now
+        self._settled = (0, now)
+        self._mend_at = now
         self._heartbeat_at = now
         self._sync_at = now + profile.heartbeat_s
-        self._join_wait_s = profile.join_s
-        self._hello_at = now if seeds else now + profile.retry_s
 
     # -- what the owner of the engine says and asks
 
@@ -94,35 +111,49 @@ class GossipEngine:
         """Our own record, as last announced or about to be."""
         return self._view.record
 
+    @property
+    def joined(self) -> bool:
+        """Whether we are in the mesh, as far as we know."""
+        return self._joining.joined
+
     def set_digest(self, now: float, digest: Digest) -> list[Effect]:
         """Our topics changed. An equal digest is no change; the new one is published after the debounce."""
         if digest == self.record.digest:
             return []
-        version = self._view.own.version + 1
-        self._view.set_own(msgspec.structs.replace(self.record, version=version, digest=digest), now)
-        self._news.add(self.name, now)
+        base, version = self.record, self._view.own.version + 1
+        self._view.set_own(msgspec.structs.replace(base, version=version, digest=digest), now)
+        self._news.add(self.name, now, base)
         return [MemberChanged(self.name, "alive", "alive", version)]
+
+    def set_epochs(self, now: float, epochs: Sequence[int]) -> None:
+        """Read digests that were made with these keys of the mesh; of others their agents are no lead."""
+        self._view.set_epochs(epochs, now)
 
     def add_seed(self, now: float, address: str) -> None:
         """One more address to say hello to, now and whenever we look for lost members."""
-        route = Route(address)
-        if address != self.record.router and route not in self._seeds:
-            self._seeds.append(route)
-            self._hello_at = min(self._hello_at, now)
+        self._joining.add_seed(address, now)
 
     def leave(self, now: float) -> list[Effect]:
         """Say goodbye: the others drop us at once. Nothing is published after that."""
         if self._left:
             return []
         self._left = True
-        self._view.own.status, self._view.own.status_since = "left", now
+        self.members.retire(self._view.own, now)
         return [Publish(Announce((self._view.own.claim,)))]
 
     def next_deadline(self) -> float:
         """When `on_tick` must be called next, in the time of `now`."""
         if self._left:
             return math.inf
-        return min(self._heartbeat_at, self._sync_at, self._hello_at, self._news.due_at)
+        return min(
+            self._heartbeat_at,
+            self._sync_at,
+            self._joining.hello_at,
+            self._news.due_at,
+            self._pulls.next_due,
+            self.prober.next_due,
+            self._view.suspicions.next_due,
+        )
 
     # -- time
 
@@ -132,61 +163,76 @@ class GossipEngine:
             return []
         effects: list[Effect] = []
         self._forgive_own_pause(now)
-        if now >= self._hello_at:
-            effects += self._greet(now)
+        if now >= self._joining.hello_at:
+            effects += self._joining.greet(now, self._jittered(1.0))
         if now >= self._heartbeat_at:
-            self._heartbeat_at = now + self._jittered(self.profile.heartbeat_s)
-            own = self._view.own
-            effects.append(Publish(Heartbeat(own.incarnation, own.version, self.members.view())))
-            effects += self._watch(now)
+            effects += self._beat(now)
+        effects += self._watch(now)
         if now >= self._sync_at:
             self._sync_at = now + self._jittered(self.profile.sync_s)
             partner = self._view.any_route()
             if partner is not None:
                 effects.append(self._sync_with(partner))
         if now >= self._news.due_at:
-            effects += self._news.take(self.members)
+            effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
+        for agent in self._pulls.overdue(now):
+            self._pulls.want(agent, self._view.near_route(besides=agent), now)
         return [*effects, *self._pulls.take()]
 
-    def _forgive_own_pause(self, now: float) -> None:
-        pause_s = now - self._ticked_at
-        self._ticked_at = now
-        if pause_s > self.profile.silence_s / 2 + self.profile.heartbeat_s:
-            liveness.forgive(self.members, pause_s)
+    def _beat(self, now: float) -> list[Effect]:
+        own, sparse = self._view.own, self.overlay.is_sparse
+        profile = self.profile
+        self._heartbeat_at = now + self._jittered(
+            profile.sparse_heartbeat_s if sparse else profile.heartbeat_s
+        )
+        effects, silent = self.overlay.upkeep(now)
+        for agent in silent:
+            if (neighbour := self.members.get(agent)) is not None:
+                effects += self.prober.probe(neighbour, now)
+        recent = self._news.take_recent(self.members) if sparse else ()
+        view, links = self.members.view(), self.overlay.link_hashes
+        effects.append(Publish(Heartbeat(own.incarnation, own.version, view, links, recent)))
+        for old in self._forgotten(now):
+            effects += self._view.forget(old, now)
+        return effects
 
-    def _greet(self, now: float) -> list[Effect]:
-        hello = Hello(self.mesh, WIRE_VERSION, WIRE_VERSION, self.record)
-        if not self.joined:
-            self._hello_at = now + self._join_wait_s
-            self._join_wait_s = min(2 * self._join_wait_s, self.profile.retry_s)
-            return [Send(seed, hello) for seed in self._seeds]
-        self._hello_at = now + self._jittered(self.profile.retry_s)
-        known = {member.record.router for member in self.members.living() if member.record is not None}
-        lost_seeds = [seed for seed in self._seeds if seed not in known]
-        dead = [
-            Route(member.record.router)
-            for member in self.members
-            if member.status == "dead" and member.record is not None
-        ]
-        return [Send(self._view.one_of(group), hello) for group in (lost_seeds, dead) if group]
+    def _forgotten(self, now: float) -> list[Member]:
+        """Whose tombstone is old enough, and rumours whose record nobody could give us; both in order."""
+        profile = self.profile
+        old = list(
+            takewhile(lambda m: now - m.status_since > profile.tombstone_s, self.members.gone.values())
+        )
+        patience_s = 2 * profile.silence_s
+        return old + list(takewhile(lambda m: now - m.heard_at > patience_s, self.members.rumours.values()))
 
     def _watch(self, now: float) -> list[Effect]:
-        """Act on who is silent, and ask elsewhere for records that did not come."""
+        """Probe, accuse who was found silent, and give up those who did not refute in time."""
         effects: list[Effect] = []
-        for member, verdict in liveness.verdicts(self.members, self._view.own, self.profile, now):
-            match verdict:
-                case "ping" if (route := self._view.route_to(member.agent)) is not None:
-                    member.pinged_at = now
-                    self.counters.pings += 1
-                    effects.append(Send(route, Ping(self._rng.getrandbits(48))))
-                case "suspect" | "dead":
-                    claim = Claim(member.agent, member.incarnation, member.version, verdict)
-                    effects += self._view.take_claim(claim, None, now, relay=True)
-                case _:
-                    effects += self._view.forget(member)
-        for agent in self._pulls.overdue(now):
-            self._pulls.want(agent, self._view.any_route(besides=agent), now)
+        if now >= self.prober.next_due:
+            sparse = self.overlay.is_sparse
+            effects, silent = self.prober.tick(now, self.overlay.company, at_once=not sparse)
+            for member in silent:
+                effects += self._view.accuse(member, now)
+                route = self._view.route_to(member.agent)
+                if route is not None:
+                    effects.append(Send(route, Announce((member.claim,))))
+        for agent in self._view.suspicions.due(now):
+            if (suspect := self.members.get(agent)) is not None:
+                claim = Claim(agent, suspect.incarnation, suspect.version, "dead")
+                effects += self._view.take_claim(claim, None, now, relay=True)
         return effects
+
+    def _forgive_own_pause(self, now: float) -> None:
+        """What we did not hear while we slept (a stopped process, a closed lid) is held against nobody."""
+        pause_s, late_s = now - self._ticked_at, now - self.next_deadline()
+        self._ticked_at = now
+        if pause_s > self.profile.silence_s / 2 + self.profile.heartbeat_s:
+            self.prober.forgive(pause_s)
+            self._view.suspicions.forgive(pause_s)
+            for member in self.members:
+                member.heard_at += pause_s
+        elif late_s > self.profile.ping_s:
+            self.prober.forgive(late_s)
 
     # -- messages
 
@@ -194,32 +240,43 @@ class GossipEngine:
         """Take a message of `sender`. `route` leads back to it; None where it was published, not sent."""
         if self._left or (sender == self.name and not isinstance(message, Hello | Refusal)):
             return []
+        effects: list[Effect] = []
         member = self.members.get(sender)
-        if member is not None and member.is_living and not _is_another(message, member):
-            member.heard_at, member.pinged_at = now, None
-        effects = self._dispatch(now, sender, route, message)
+        if member is not None and not _is_another(message, member):
+            if member.is_living:
+                member.heard_at = now
+            if member.status != "alive" and isinstance(message, _SIGNS):
+                effects += self._confront(member, message, route)
+        if route is None:
+            self.overlay.heard(sender, now)
+        effects += self._dispatch(now, sender, route, message)
         return [*effects, *self._pulls.take()]
+
+    def _confront(self, member: Member, message: Gossip, route: Route | None) -> list[Effect]:
+        """Tell a member what is held against it, so that it can refute; not what it refutes just now."""
+        route = route or self._view.route_to(member.agent)
+        refuted = (
+            isinstance(message, Heartbeat | Neighbour | Ack) and message.incarnation > member.incarnation
+        )
+        return [] if refuted or route is None else [Send(route, Announce((member.claim,)))]
 
     def _dispatch(self, now: float, sender: AgentName, route: Route | None, message: Gossip) -> list[Effect]:
         back = route if route is not None else self._view.route_to(sender)
         # Published by its owner, news has reached all who hear the owner: in a full mesh that is everybody.
-        relay = route is not None
+        relay = route is not None or self.overlay.relays
         match message:
             case Heartbeat():
                 return self._on_heartbeat(message, sender, now)
             case Announce():
-                effects = self._view.take_records(message.records, sender, now, relay=relay)
-                for claim in message.claims:
-                    effects += self._view.take_claim(claim, back, now, relay=relay or claim.agent != sender)
-                return effects
+                return self._on_announce(message, sender, back, now, relay=relay)
             case Records():
-                return self._view.take_records(message.records, sender, now, relay=True)
+                return self._view.take_records(message.records, sender, now, relay=route is not None)
             case Hello() if back is not None:
-                return self._on_hello(message, sender, back, now)
+                return self._joining.on_hello(message, sender, back, now)
             case Welcome() if back is not None:
                 return self._on_welcome(message, sender, back, now)
             case Refusal():
-                return [] if self.joined else [Halt(message.code, message.reason)]
+                return self._joining.on_refusal(message)
             case Get() if back is not None:
                 return self._on_get(message, back)
             case Sync() if back is not None:
@@ -229,9 +286,49 @@ class GossipEngine:
             case SyncDiff() if back is not None:
                 return self._on_sync_diff(message, back, now)
             case Ping() if back is not None:
-                return [Send(back, Ack(message.nonce))]
-            case _:  # An ack did its work by being heard; the rest has nobody to answer to.
+                own = self._view.own
+                return [Send(back, Ack(message.nonce, own.incarnation, own.version))]
+            case Ack():
+                effects = self.prober.on_ack(sender, message, now)
+                return effects + self._on_standing(sender, message.incarnation, message.version, back, now)
+            case PingRequest() if back is not None:
+                return self.prober.on_ping_request(message, back, now)
+            case Nack():
+                self.prober.on_nack(sender, message)
                 return []
+            case Neighbour() if back is not None:
+                effects = self._on_standing(sender, message.incarnation, message.version, back, now)
+                return effects + self.overlay.on_neighbour(sender, message, back, now)
+            case NeighbourReply() if back is not None:
+                return self.overlay.on_reply(sender, message, back, now)
+            case Unlink():
+                return self.overlay.on_unlink(sender, now)
+            case _:  # It has nobody to answer to.
+                return []
+
+    def _on_announce(
+        self, news: Announce, sender: AgentName, back: Route | None, now: float, *, relay: bool
+    ) -> list[Effect]:
+        """Bodies first, so that a claim whose record rides along is not pulled."""
+        effects = self._view.take_records(news.records, sender, now, relay=relay)
+        effects += self._view.take_deltas(news.deltas, sender, now, relay=relay)
+        for claim in news.claims:
+            effects += self._view.take_claim(claim, back, now, relay=relay or claim.agent != sender)
+        self._view.take_suspicions(news.suspicions, now, relay=self.overlay.relays)
+        return effects
+
+    def _on_standing(
+        self, sender: AgentName, incarnation: int, version: int, back: Route | None, now: float
+    ) -> list[Effect]:
+        """A member itself says where it stands; (0, 0) is a helper's ack and says nothing."""
+        if (incarnation, version) == (0, 0):
+            return []
+        relay = self.overlay.is_sparse
+        effects = self._view.take_claim(Claim(sender, incarnation, version, "alive"), back, now, relay=relay)
+        member = self.members.get(sender)
+        if member is not None and not member.lacks_record:
+            self.directory.confirm(sender, now=now)
+        return effects
 
     def _on_get(self, get: Get, back: Route) -> list[Effect]:
         """The records of the living; of the gone, that they are gone."""
@@ -241,56 +338,38 @@ class GossipEngine:
         effects: list[Effect] = [Send(back, Records(part)) for part in portions(found) if part]
         return [*effects, Send(back, Announce(gone))] if gone else effects
 
-    def _on_hello(self, hello: Hello, sender: AgentName, back: Route, now: float) -> list[Effect]:
-        record = hello.record
-        if hello.mesh != self.mesh:
-            return [Send(back, Refusal(WrongMesh.code, f"this is mesh {self.mesh}, not {hello.mesh}"))]
-        if not hello.oldest <= WIRE_VERSION <= hello.newest:
-            reason = f"this node speaks {WIRE_VERSION}, you {hello.oldest} to {hello.newest}"
-            return [Send(back, Refusal(WireMismatch.code, reason))]
-        if record.agent != sender or (sender == self.name and record.instance == self.record.instance):
-            return []
-        if self._view.is_taken(record, now):
-            self.counters.name_conflicts += 1
-            reason = f"another live node of mesh {self.mesh} is called {record.agent}"
-            return [Send(back, Refusal(NameTaken.code, reason))]
-        self.joined = True
-        effects = self._view.learn(record, now, relay=True)
-        member = self.members.get(sender)
-        if member is not None and not member.is_living:
-            # It does not know yet that it was given up; told so, it refutes by a higher incarnation.
-            effects.append(Send(back, Announce((member.claim,))))
-        known = [member.record for member in self.members.living() if member.record is not None]
-        first, *more = portions(known)
-        effects.append(Send(back, Welcome(self.mesh, WIRE_VERSION, first)))
-        return effects + [Send(back, Records(part)) for part in more]
-
     def _on_welcome(self, welcome: Welcome, sender: AgentName, back: Route, now: float) -> list[Effect]:
         if welcome.mesh != self.mesh:
             return []
-        if self.joined:
+        had_joined = self.joined
+        effects = self._joining.on_welcome(welcome, sender, now, self._jittered(1.0))
+        if had_joined:
             # We looked for lost members and found one: what each side holds of the other, dead ones
             # included, is settled now rather than at the next round.
-            return [*self._view.take_records(welcome.records, sender, now, relay=True), self._sync_with(back)]
-        self.joined = True
-        self._hello_at = now + self._jittered(self.profile.retry_s)
+            return [*effects, self._sync_with(back)]
         self._sync_at = now + self.profile.heartbeat_s
-        self._news.add(self.name, now)
-        return self._view.take_records(welcome.records, sender, now, relay=False)
+        return effects
 
     def _on_heartbeat(self, heartbeat: Heartbeat, sender: AgentName, now: float) -> list[Effect]:
-        member = self.members.get(sender)
-        if member is None:
+        if self.members.get(sender) is None:
             return []
-        effects: list[Effect] = []
         route = self._view.route_to(sender)
-        if member.status != "alive" and heartbeat.incarnation == member.incarnation and route is not None:
-            effects.append(Send(route, Announce((member.claim,))))
-        claim = Claim(sender, heartbeat.incarnation, heartbeat.version, "alive")
-        effects += self._view.take_claim(claim, route, now, relay=False)
-        if not member.lacks_record:
-            self.directory.confirm(sender, now=now)
-        return effects
+        effects = self._on_standing(sender, heartbeat.incarnation, heartbeat.version, route, now)
+        for claim in heartbeat.recent:
+            effects += self._view.take_claim(claim, route, now, relay=self.overlay.is_sparse)
+        effects += self.overlay.on_links(sender, heartbeat.links, now)
+        return effects + self._mend(heartbeat.view, route, now)
+
+    def _mend(self, theirs: int, route: Route | None, now: float) -> list[Effect]:
+        """Our view did not change for a heartbeat, and somebody's is another: one of us missed something."""
+        ours = self.members.view()
+        if ours != self._settled[0]:
+            self._settled = (ours, now)
+        quiet_s = now - self._settled[1]
+        if theirs == ours or route is None or now < self._mend_at or quiet_s <= self.profile.heartbeat_s:
+            return []
+        self._mend_at = now + self.profile.heartbeat_s
+        return [self._sync_with(route)]
 
     def _on_sync_diff(self, diff: SyncDiff, back: Route, now: float) -> list[Effect]:
         newer = antientropy.newer_here(diff, self.members)
@@ -301,15 +380,16 @@ class GossipEngine:
         return effects + [Send(back, message) for message in antientropy.tell(newer)]
 
     def _sync_with(self, route: Route) -> Effect:
-        return Send(route, Sync(self.members.sync_hashes()))
+        return Send(route, Sync(self.members.sync_hashes(self.members.sync_buckets)))
 
     def _jittered(self, seconds: float) -> float:
         """Plus or minus a tenth, so that members do not fall into step."""
         return seconds * (0.9 + 0.2 * self._rng.random())
 
     def check(self) -> None:
-        """Assert the invariants at the head of view.py."""
+        """Assert the invariants at the head of view.py and probing.py."""
         self._view.check()
+        self.prober.check()
 
 
 def _is_another(message: Gossip, member: Member) -> bool:

@@ -5,23 +5,31 @@ higher incarnation first; at equal incarnation dead and left beat suspect, suspe
 beats alive; then the higher version. Only an agent itself raises its incarnation,
 so a false rumour is refuted by the one it is about (SWIM: Das, Gupta, Motivala, 2002).
 
+Whatever is asked of the table often costs the same at ten members and at a hundred thousand: the hashes
+of a sync, the number of the living, one of them at random, the suspects, the gone. They are kept up with each
+change, so members are changed by the table's methods alone.
+
 Invariants, checked by `check()`:
  1. (incarnation, version) of a member never goes back while it is remembered.
  2. A dead or left member turns alive only by a higher incarnation.
  3. The table holds at most `limit` members; when full, strangers are refused and counted.
+ 4. What is kept up with each change is what counting anew would give.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import mmh3
+import numpy as np
 
-from protocol.messages import SYNC_BUCKETS, SYNC_HASH_BYTES, Claim, Record, Status
+from protocol.messages import MAX_SYNC_BUCKETS, SYNC_BUCKETS, SYNC_HASH_BYTES, Claim, Record, Status
 from protocol.names import AgentName
 
 _RANK: Final[dict[Status, int]] = {"alive": 0, "suspect": 1, "dead": 2, "left": 2}
+_NOWHERE = -1
+_A_BUCKET = 32  # Members in a bucket, about: as many claims answer for one of them that changed.
 
 
 class Member:
@@ -29,10 +37,12 @@ class Member:
 
     __slots__ = (
         "agent",
+        "bucket",
         "heard_at",
         "incarnation",
-        "pinged_at",
+        "place",
         "record",
+        "share",
         "status",
         "status_since",
         "version",
@@ -43,8 +53,10 @@ class Member:
         self.incarnation, self.version, self.status = claim.incarnation, claim.version, claim.status
         self.status_since = now
         self.heard_at = now
-        self.pinged_at: float | None = None
         self.record: Record | None = None
+        self.bucket = bucket_of(claim.agent, MAX_SYNC_BUCKETS)
+        self.share = 0  # Of the hash of its bucket.
+        self.place = _NOWHERE  # Among the living.
 
     @property
     def claim(self) -> Claim:
@@ -84,7 +96,16 @@ class Membership:
     def __init__(self, *, limit: int) -> None:
         self.limit = limit
         self.refused = 0
+        self.suspects: dict[AgentName, Member] = {}
+        self.gone: dict[AgentName, Member] = {}
+        """Dead and left ones, those that went first in front."""
+        self.rumours: dict[AgentName, Member] = {}
+        """Living ones of whom we hold no record at all, the oldest in front."""
         self._members: dict[AgentName, Member] = {}
+        self._living: list[Member] = []
+        self._crowds: dict[int, dict[AgentName, Member]] = {}
+        self._sums = np.zeros(MAX_SYNC_BUCKETS, dtype=np.uint64)
+        self._total = 0
 
     def __len__(self) -> int:
         return len(self._members)
@@ -97,13 +118,17 @@ class Membership:
         return self._members.get(AgentName(agent))
 
     def living(self) -> list[Member]:
-        """Alive and suspect members, in the order they were first heard of."""
+        """Alive and suspect members, in the order they were first heard of. Walks the whole table."""
         return [member for member in self._members.values() if member.is_living]
 
     @property
     def living_count(self) -> int:
         """How many are alive or suspected, ourselves included."""
-        return sum(member.is_living for member in self._members.values())
+        return len(self._living)
+
+    def one_of_the_living(self, chance: float) -> Member:
+        """The living member at `chance` (0 .. 1, 1 excluded) of an order of no meaning; there must be one."""
+        return self._living[int(chance * len(self._living))]
 
     def apply(self, claim: Claim, now: float) -> Member | None:
         """Take `claim` if it is news; the member it changed, or None.
@@ -118,65 +143,140 @@ class Membership:
             if len(self._members) >= self.limit:
                 self.refused += 1
                 return None
-            member = self._members[AgentName(claim.agent)] = Member(claim, now)
-            return member
+            return self.adopt(Member(claim, now))
         if precedence(claim) <= precedence(member.claim):
             return None
-        if claim.status != member.status:
+        if claim.status != member.status or claim.incarnation > member.incarnation:
             member.status_since = now
+            for index in (self.suspects, self.gone, self.rumours):
+                index.pop(member.agent, None)  # In again at the end: these are ordered by time.
         if claim.incarnation > member.incarnation:
-            member.heard_at, member.pinged_at = now, None
+            member.heard_at = now
             member.version = claim.version
         member.incarnation, member.status = claim.incarnation, claim.status
         member.version = max(member.version, claim.version)
+        self._settle(member)
         return member
+
+    def keep(self, member: Member, record: Record) -> None:
+        """Hold `record`, which is not older than the one we hold; the version moves on with it."""
+        newest = max((record.incarnation, record.version), (member.incarnation, member.version))
+        member.incarnation, member.version = newest
+        member.record = record
+        self._settle(member)
 
     def adopt(self, member: Member) -> Member:
         """Put `member` in, whatever was held under its name; for the owner of the table."""
+        self.forget(member.agent)
         self._members[member.agent] = member
+        self._settle(member)
         return member
+
+    def retire(self, member: Member, now: float) -> None:
+        """Its owner says goodbye; for the owner of the table."""
+        member.status, member.status_since = "left", now
+        self._settle(member)
 
     def forget(self, agent: AgentName) -> None:
         """Drop a member from the table; what comes later of it is news from a stranger."""
-        self._members.pop(agent, None)
+        member = self._members.pop(agent, None)
+        if member is not None:
+            self._weigh(member, 0)
+            self._place(member, among_living=False)
+            for index in (self.suspects, self.gone, self.rumours):
+                index.pop(agent, None)
+            crowd = self._crowds[member.bucket]
+            crowd.pop(agent, None)
+            if not crowd:
+                del self._crowds[member.bucket]
 
-    def sync_hashes(self) -> bytes:
-        """A hash over the claims of each bucket of backed agents, for `Sync`; order does not matter."""
-        sums = [0] * SYNC_BUCKETS
-        for member in self._members.values():
-            if member.is_backed:
-                sums[bucket_of(member.agent)] ^= _hash_of(member.claim)
-        return b"".join(value.to_bytes(SYNC_HASH_BYTES, "big") for value in sums)
+    def sync_hashes(self, buckets: int = SYNC_BUCKETS) -> bytes:
+        """A hash over the claims of each of `buckets` (a power of two, 1,024 at most) buckets of backed
+        agents, for `Sync`; order does not matter.
+        """
+        sums = np.bitwise_xor.reduce(self._sums.reshape(-1, buckets), axis=0)
+        hashes: bytes = sums.astype(f">u{SYNC_HASH_BYTES}").tobytes()
+        return hashes
+
+    @property
+    def sync_buckets(self) -> int:
+        """Into how many buckets a sync of ours divides the members: about 32 members to each."""
+        wanted = 1 << max(0, (len(self._living) - 1) // _A_BUCKET).bit_length()
+        return min(max(SYNC_BUCKETS, wanted), MAX_SYNC_BUCKETS)
 
     def view(self) -> int:
         """One 63-bit hash over all claims of backed agents: equal views, equal hashes."""
-        total = 0
-        for member in self._members.values():
-            if member.is_backed:
-                total ^= _hash_of(member.claim)
-        return total >> 1
+        return self._total >> 1
 
-    def in_buckets(self, buckets: frozenset[int]) -> list[Claim]:
+    def in_buckets(self, buckets: Iterable[int], of: int = SYNC_BUCKETS) -> list[Claim]:
         """Our claims about the agents of these buckets, backed ones and tombstones; no mere rumours."""
         return [
             member.claim
-            for member in self._members.values()
-            if (member.is_backed or not member.is_living) and bucket_of(member.agent) in buckets
+            for bucket in buckets
+            for fine in range(bucket, MAX_SYNC_BUCKETS, of)
+            for member in self._crowds.get(fine, {}).values()
+            if member.is_backed or not member.is_living
         ]
+
+    def _settle(self, member: Member) -> None:
+        """Keep up what is kept up with each change."""
+        agent, living = member.agent, member.is_living
+        self._crowds.setdefault(member.bucket, {})[agent] = member
+        self._weigh(member, _hash_of(member.claim) if member.is_backed else 0)
+        self._place(member, among_living=living)
+        for index, belongs in (
+            (self.suspects, member.status == "suspect"),
+            (self.gone, not living),
+            (self.rumours, living and member.record is None),
+        ):
+            if not belongs:
+                index.pop(agent, None)
+            elif agent not in index:
+                index[agent] = member
+
+    def _weigh(self, member: Member, share: int) -> None:
+        change = member.share ^ share
+        if change:
+            self._sums[member.bucket] ^= np.uint64(change)
+            self._total ^= change
+            member.share = share
+
+    def _place(self, member: Member, *, among_living: bool) -> None:
+        if among_living and member.place == _NOWHERE:
+            member.place = len(self._living)
+            self._living.append(member)
+        elif not among_living and member.place != _NOWHERE:
+            last = self._living.pop()
+            if last is not member:
+                self._living[member.place], last.place = last, member.place
+            member.place = _NOWHERE
 
     def check(self) -> None:
         """Assert the invariants that one moment can show."""
         assert len(self._members) <= self.limit
+        total, sums = 0, [0] * MAX_SYNC_BUCKETS
         for agent, member in self._members.items():
             assert agent == member.agent
             if member.record is not None:
                 held = (member.record.incarnation, member.record.version)
                 assert held <= (member.incarnation, member.version), f"{agent}: record newer than its claim"
+            share = _hash_of(member.claim) if member.is_backed else 0
+            total ^= share
+            sums[member.bucket] ^= share
+            assert agent in self._crowds[member.bucket]
+            assert member.is_living == (member.place != _NOWHERE), f"{agent}: in the wrong place"
+            assert not member.is_living or self._living[member.place] is member
+            assert (agent in self.suspects) == (member.status == "suspect")
+            assert (agent in self.gone) == (not member.is_living)
+            assert (agent in self.rumours) == (member.is_living and member.record is None)
+        assert (self._total, self._sums.tolist()) == (total, sums), "hashes that are not those of the members"
+        assert len(self._living) == sum(member.is_living for member in self._members.values())
+        assert sum(map(len, self._crowds.values())) == len(self._members)
 
 
-def bucket_of(agent: str) -> int:
-    """The bucket of `Sync` that an agent belongs to, 0 .. 31."""
-    return mmh3.hash(agent, signed=False) % SYNC_BUCKETS
+def bucket_of(agent: str, buckets: int = SYNC_BUCKETS) -> int:
+    """The bucket of `Sync` that an agent belongs to, 0 .. `buckets` - 1."""
+    return mmh3.hash(agent, signed=False) % buckets
 
 
 def _hash_of(claim: Claim) -> int:

@@ -14,15 +14,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.digest import Announced, Digest
+from protocol.digest import Announced, Count, Digest
 
 MAX_MEMBERS_A_MESSAGE = 512
 MAX_TERMS = 64
 MAX_QUERY_CHARS = 4096
 MAX_BUDGET_TOKENS = 1_000_000
 MAX_TOPICS_A_MESSAGE = 1000
+MAX_ACCUSERS = 8
+MAX_RECENT = 64
+MAX_FLIPS_BYTES = 8192
 SYNC_BUCKETS = 32
+MAX_SYNC_BUCKETS = 1024
 SYNC_HASH_BYTES = 8
+LINK_BYTES = 4
 MAX_COUNTER = 2**53 - 1  # Of versions and incarnations: exact in every language's numbers.
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,63}\Z")]
@@ -92,18 +97,53 @@ class Refusal(Body, frozen=True):
 
 
 class Heartbeat(Body, frozen=True):
-    """I am here, at this version, and my view of the members hashes to `view`. Never relayed."""
+    """I am here, at this version, and my view of the members hashes to `view`. Never relayed.
+
+    `links` is empty where the sender hears everybody; otherwise 4 bytes of hash for itself, then for each of
+    its neighbours. `recent` repeats what it announced since its last heartbeat.
+    """
 
     incarnation: Counter
     version: Counter
     view: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    links: Annotated[bytes, Meta(max_length=64 * LINK_BYTES)] = b""
+    recent: Annotated[tuple[Claim, ...], Meta(max_length=MAX_RECENT)] = ()
+
+
+class Delta(Body, frozen=True):
+    """How a record became another one of the same member: its digest with some bits flipped, see `delta.py`.
+
+    Of use to who holds the record (`base_incarnation`, `base_version`); `check` tells whether it came out.
+    """
+
+    agent: Name
+    incarnation: Counter
+    version: Counter
+    base_incarnation: Counter
+    base_version: Counter
+    topics: Count
+    left_out: Count
+    flips: Annotated[bytes, Meta(max_length=MAX_FLIPS_BYTES)]
+    check: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+
+class Suspicion(Body, frozen=True):
+    """Who themselves found a suspected member silent; each of them shortens its suspicion."""
+
+    agent: Name
+    incarnation: Counter
+    accusers: Annotated[tuple[Name, ...], Meta(max_length=MAX_ACCUSERS)]
 
 
 class Announce(Body, frozen=True):
-    """News of members; relayed once. Small records ride along, others are pulled by `Get`."""
+    """News of members; told on once by who learns it. What is small rides along, whole records or what
+    changed in them; the rest is pulled by `Get`.
+    """
 
     claims: Annotated[tuple[Claim, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
     records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
+    deltas: Annotated[tuple[Delta, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
+    suspicions: Annotated[tuple[Suspicion, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
 
 
 class Get(Body, frozen=True):
@@ -119,18 +159,23 @@ class Records(Body, frozen=True):
 
 
 class Sync(Body, frozen=True):
-    """Push-pull anti-entropy: a hash over the claims of each of 32 buckets of agents, 8 bytes each."""
+    """Push-pull anti-entropy: a hash over the claims of each bucket of agents, 8 bytes each; there are
+    32, 64, 128 .. 1,024 buckets.
+    """
 
     hashes: Annotated[
-        bytes, Meta(min_length=SYNC_BUCKETS * SYNC_HASH_BYTES, max_length=SYNC_BUCKETS * SYNC_HASH_BYTES)
+        bytes, Meta(min_length=SYNC_BUCKETS * SYNC_HASH_BYTES, max_length=MAX_SYNC_BUCKETS * SYNC_HASH_BYTES)
     ]
 
 
 class SyncDiff(Body, frozen=True):
-    """The buckets in which we differ, and all my claims there."""
+    """The buckets, of so many as the sync had, in which we differ, and all my claims there."""
 
-    buckets: Annotated[tuple[Annotated[int, Meta(ge=0, lt=SYNC_BUCKETS)], ...], Meta(max_length=SYNC_BUCKETS)]
+    buckets: Annotated[
+        tuple[Annotated[int, Meta(ge=0, lt=MAX_SYNC_BUCKETS)], ...], Meta(max_length=MAX_SYNC_BUCKETS)
+    ]
     claims: Annotated[tuple[Claim, ...], Meta(max_length=2048)]
+    of: Annotated[int, Meta(ge=SYNC_BUCKETS, le=MAX_SYNC_BUCKETS)] = SYNC_BUCKETS
 
 
 class Ping(Body, frozen=True):
@@ -140,9 +185,47 @@ class Ping(Body, frozen=True):
 
 
 class Ack(Body, frozen=True):
-    """Answer to a ping."""
+    """Answer to a ping, by the member that was pinged or by who pinged it for us. The member itself says
+    where it stands; 0, 0 says nothing.
+    """
 
     nonce: Counter
+    incarnation: Counter = 0
+    version: Counter = 0
+
+
+class PingRequest(Body, frozen=True):
+    """Ping this member for me: I had no answer."""
+
+    nonce: Counter
+    agent: Name
+
+
+class Nack(Body, frozen=True):
+    """Answer to a ping request: I had no answer either, but I am here."""
+
+    nonce: Counter
+
+
+class Neighbour(Body, frozen=True):
+    """Let us hear each other. I stand at this incarnation and version. `isolated`: I have no neighbour;
+    `ring`: you come next after me by the hash of the name.
+    """
+
+    incarnation: Counter
+    version: Counter
+    isolated: bool
+    ring: bool
+
+
+class NeighbourReply(Body, frozen=True):
+    """Answer to the wish to be neighbours."""
+
+    accepted: bool
+
+
+class Unlink(Body, frozen=True):
+    """We are neighbours no more."""
 
 
 class Who(Body, frozen=True):
@@ -227,7 +310,11 @@ class Refused(Body, frozen=True):
     reason: Annotated[str, Meta(max_length=256)]
 
 
-Gossip = Hello | Welcome | Refusal | Heartbeat | Announce | Get | Records | Sync | SyncDiff | Ping | Ack
+Probing = Ping | Ack | PingRequest | Nack
+Linking = Neighbour | NeighbourReply | Unlink
+Gossip = (
+    Hello | Welcome | Refusal | Heartbeat | Announce | Get | Records | Sync | SyncDiff | Probing | Linking
+)
 Reply = WhoReply | RecallReply | Refused
 Request = Who | Metadata | MetadataAck | RecallRequest
 Message = Gossip | Reply | Request
@@ -251,5 +338,10 @@ KINDS: dict[int, type[Message]] = {
     16: RecallRequest,
     17: RecallReply,
     18: Refused,
+    19: PingRequest,
+    20: Nack,
+    21: Neighbour,
+    22: NeighbourReply,
+    23: Unlink,
 }
 NUMBERS: dict[type[Message], int] = {kind: number for number, kind in KINDS.items()}

@@ -1,17 +1,18 @@
 """What one member holds of the mesh, and what follows when a claim or a record changes it.
 
-    take_claim     what takes precedence is taken (membership); the gone are parted with,
-                   a record that is now missing is wanted, and what is to be relayed is news
+    take_claim     what takes precedence is taken (membership); the gone are parted with, a suspicion is
+                   opened or closed, a record that is now missing is wanted, and what is to be told on is news
     take_records   a record is first a claim that its owner lives; a newer one is kept, and
-                   directory and subscription follow it
+                   directory and overlay follow it
     claims about us (or of versions we never had) are not taken but refuted, by a higher incarnation
 
+News is told on when its record is here, not before: who is told of a version asks the teller for it.
 The engine (gossip.py) decides when to listen and whom to tell; here is what it believes.
 
 Invariants, checked by `check()`:
- 1. What membership.py promises.
- 2. Exactly the living agents whose record we hold stand in the directory, and such librarians among
-    the librarians; the dead are never a lead.
+ 1. What membership.py, suspicion.py and overlay.py promise.
+ 2. Exactly the living agents whose record we hold, in an accepted format and key epoch, stand in the
+    directory, and such librarians among the librarians; the dead are never a lead.
  3. Every living member whose record we lack is wanted.
  4. We are the only one who raises our incarnation, and it is stored before it is told.
 """
@@ -19,36 +20,24 @@ Invariants, checked by `check()`:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import msgspec
 
+from protocol.chance import Randomness, one_of
+from protocol.delta import apply_delta
+from protocol.digest import FORMAT, Digest
 from protocol.directory import Directory
 from protocol.dissemination import News, Pulls
-from protocol.effects import (
-    Effect,
-    MemberChanged,
-    RaiseIncarnation,
-    Route,
-    Send,
-    Standing,
-    Subscribe,
-    Unsubscribe,
-)
+from protocol.effects import Effect, MemberChanged, RaiseIncarnation, Route, Send, Standing
 from protocol.membership import Member, Membership
-from protocol.messages import MAX_COUNTER, Claim, Record, Records
+from protocol.messages import MAX_COUNTER, Claim, Delta, Record, Records, Suspicion
 from protocol.names import AgentName
+from protocol.overlay import Overlay
 from protocol.profile import Profile
+from protocol.suspicion import Suspicions
 
-
-class Randomness(Protocol):
-    """The part of `random.Random` that the engine uses; handed in, so that a run can be replayed."""
-
-    def random(self) -> float:
-        """Uniform in [0, 1)."""
-
-    def getrandbits(self, k: int, /) -> int:
-        """`k` random bits."""
+_FORMATS = (FORMAT,)
+_TRIES = 8  # Draws of a member that has a record, before all are looked through.
 
 
 class Counters(msgspec.Struct):
@@ -58,23 +47,30 @@ class Counters(msgspec.Struct):
     records_refused: int = 0
     refutations: int = 0
     syncs_differing: int = 0
-    pings: int = 0
+    deltas_refused: int = 0
+    digests_unreadable: int = 0
 
 
 class View:
-    """Membership, directory, news and wants of one member: they change together, and only here."""
+    """Membership, directory, overlay, news and wants of one member: they change together, and only here."""
 
-    def __init__(self, record: Record, *, profile: Profile, rng: Randomness, now: float) -> None:
+    def __init__(
+        self, record: Record, *, profile: Profile, rng: Randomness, now: float, epochs: Sequence[int] = (0,)
+    ) -> None:
+        """`epochs`: of the mesh's digest key, those in which digests are read: two while it is changed."""
         self.name = AgentName(record.agent)
         self.members = Membership(limit=profile.member_limit)
         self.directory = Directory()
         self.librarians: dict[AgentName, Route] = {}
         self.counters = Counters()
-        self.news = News(debounce_s=profile.debounce_s, inline_bytes=profile.inline_bytes)
+        self.news = News(profile)
         self.pulls = Pulls(patience_s=profile.want_s)
+        self.suspicions = Suspicions(profile)
+        self.overlay = Overlay(self.name, self.members, profile=profile, rng=rng, now=now)
         self._silence_s = profile.silence_s
+        self._epochs = tuple(epochs)
         self._rng = rng
-        self._heard: dict[AgentName, str] = {}
+        self._untold: set[AgentName] = set()
         self.set_own(record, now)
 
     # -- ourselves
@@ -88,12 +84,19 @@ class View:
 
     def set_own(self, record: Record, now: float) -> None:
         """We are what `record` says from now on."""
-        own = Member(Claim(record.agent, record.incarnation, record.version, "alive"), now)
-        own.record = record
-        self.members.forget(self.name)
-        self.own = self.members.adopt(own)
+        self.own = self.members.adopt(
+            Member(Claim(record.agent, record.incarnation, record.version, "alive"), now)
+        )
+        self.members.keep(self.own, record)
         if record.role == "agent":
             self.directory.put(self.name, record.digest, now=now)
+
+    def set_epochs(self, epochs: Sequence[int], now: float) -> None:
+        """From now on digests made with these keys are read; two of them, while members change over."""
+        self._epochs = tuple(epochs)
+        for member in self.members.living():
+            if member.record is not None and member is not self.own:
+                self._enlist(member, member.record, now)
 
     def _take_claim_about_us(self, claim: Claim, back: Route | None, now: float) -> list[Effect]:
         """Refute what is said of us by a higher incarnation, to all who hear us and to who said it."""
@@ -107,8 +110,9 @@ class View:
             return []
         incarnation = claim.incarnation + 1
         self.counters.refutations += 1
-        self.set_own(msgspec.structs.replace(self.record, incarnation=incarnation), now)
-        self.news.add(self.name, now)
+        base = self.record
+        self.set_own(msgspec.structs.replace(base, incarnation=incarnation), now)
+        self.news.add(self.name, now, base)
         effects: list[Effect] = [RaiseIncarnation(incarnation)]
         return effects if back is None else [*effects, Send(back, Records((self.record,)))]
 
@@ -125,17 +129,65 @@ class View:
         member = self.members.apply(claim, now)
         if member is None:
             return []
-        effects: list[Effect] = [MemberChanged(member.agent, before, member.status, member.version)]
+        agent = member.agent
+        effects: list[Effect] = [MemberChanged(agent, before, member.status, member.version)]
+        if member.status != "suspect":
+            self.suspicions.close(agent)
+        elif member.status_since == now or agent not in self.suspicions:
+            self.suspicions.open(agent, since=now, members=self.members.living_count)
         if not member.is_living:
-            effects += self._part_with(member.agent)
+            effects += self._part_with(agent, now)
         elif before in ("dead", "left") and member.record is not None:
             effects += self._introduce(member, now)  # Back again: at its old address until it names another.
         else:
-            self.directory.suspect(member.agent, member.status == "suspect")
+            self.directory.suspect(agent, member.status == "suspect")
         if member.lacks_record:
-            self.pulls.want(member.agent, back or self.any_route(besides=member.agent), now)
-        if relay:
-            self.news.add(member.agent, now)
+            self.pulls.want(agent, back or self.any_route(besides=agent), now)
+            if relay:
+                self._untold.add(agent)
+        elif relay:
+            self.news.add(agent, now, member.record)
+        return effects
+
+    def accuse(self, member: Member, now: float) -> list[Effect]:
+        """We found `member` silent ourselves: everybody is told, and it as well, so that it can refute."""
+        agent = member.agent
+        claim = Claim(agent, member.incarnation, member.version, "suspect")
+        effects = self.take_claim(claim, None, now, relay=True)
+        if self.suspicions.accuse(agent, self.name):
+            self.news.add(agent, now, member.record)
+        return effects
+
+    def take_suspicions(self, suspicions: Iterable[Suspicion], now: float, *, relay: bool) -> None:
+        """Count who else found a suspect of ours silent; accusers must be living members."""
+        for suspicion in suspicions:
+            member = self.members.get(suspicion.agent)
+            if member is None or member.status != "suspect" or member.incarnation != suspicion.incarnation:
+                continue
+            for name in suspicion.accusers:
+                accuser = self.members.get(name)
+                if accuser is None or not accuser.is_living or accuser is member:
+                    continue
+                if self.suspicions.accuse(member.agent, accuser.agent) and relay:
+                    self.news.add(member.agent, now, member.record)
+
+    def take_deltas(
+        self, deltas: Iterable[Delta], sender: AgentName, now: float, *, relay: bool
+    ) -> list[Effect]:
+        """Take what became of records we hold; of another base we pull the whole, by the claim beside it."""
+        effects: list[Effect] = []
+        for delta in deltas:
+            member = self.members.get(delta.agent)
+            if member is None or member.record is None or member is self.own:
+                continue
+            held = (member.record.incarnation, member.record.version)
+            if held >= (delta.incarnation, delta.version):
+                continue
+            record = apply_delta(member.record, delta)
+            if record is None:
+                self.counters.deltas_refused += 1
+            else:
+                effects += self.take_records((record,), sender, now, relay=relay)
         return effects
 
     def take_records(
@@ -165,11 +217,12 @@ class View:
         held = member.record
         if held is not None and (record.incarnation, record.version) <= (held.incarnation, held.version):
             return effects
-        if (record.incarnation, record.version) > (member.incarnation, member.version):
-            member.version = record.version  # A suspect's newer record: its status stands, its version moves.
-        member.record = record
+        self.members.keep(member, record)
         if not member.lacks_record:
             self.pulls.settle(member.agent)
+            if relay or member.agent in self._untold:
+                self._untold.discard(member.agent)
+                self.news.add(member.agent, now, held)
         return effects + self._introduce(member, now)
 
     def want_from_holder(self, claim: Claim, holder: Route, now: float) -> None:
@@ -180,10 +233,10 @@ class View:
         if (claim.incarnation, claim.version) >= (member.incarnation, member.version):
             self.pulls.want(member.agent, holder, now)
 
-    def forget(self, member: Member) -> list[Effect]:
+    def forget(self, member: Member, now: float) -> list[Effect]:
         """Drop a member from the table; what comes later of it is news from a stranger."""
-        effects = self._part_with(member.agent)
         self.members.forget(member.agent)
+        effects = self._part_with(member.agent, now)
         return [*effects, MemberChanged(member.agent, member.status, "forgotten", member.version)]
 
     def is_taken(self, record: Record, now: float) -> bool:
@@ -201,27 +254,37 @@ class View:
         return is_current and now - member.heard_at <= self._silence_s
 
     def _introduce(self, member: Member, now: float) -> list[Effect]:
-        """Directory and subscription follow a member's record."""
-        record = member.record
-        assert record is not None
-        if record.role == "agent":
-            self.directory.put(member.agent, record.digest, now=now)
-            self.directory.suspect(member.agent, member.status == "suspect")
-            self.librarians.pop(member.agent, None)
-        else:
-            self.directory.remove(member.agent)
-            self.librarians[member.agent] = Route(record.router)
-        if self._heard.get(member.agent) == record.publisher:
-            return []
-        self._heard[member.agent] = record.publisher
-        return [Subscribe(member.agent, record.publisher)]
+        """Directory and overlay follow a member's record."""
+        assert member.record is not None
+        self._enlist(member, member.record, now)
+        return self.overlay.introduce(member, now)
 
-    def _part_with(self, agent: AgentName) -> list[Effect]:
+    def _enlist(self, member: Member, record: Record, now: float) -> None:
+        agent = member.agent
+        if record.role == "librarian":
+            self.directory.remove(agent)
+            self.librarians[agent] = Route(record.router)
+            return
+        self.librarians.pop(agent, None)
+        if self.is_readable(record.digest):
+            self.directory.put(agent, record.digest, now=now)
+            self.directory.suspect(agent, member.status == "suspect")
+        else:
+            self.counters.digests_unreadable += 1
+            self.directory.remove(agent)
+
+    def is_readable(self, digest: Digest) -> bool:
+        """Whether we can look a topic up in it: we know its format and have the key of its epoch."""
+        return digest.fmt in _FORMATS and digest.key_epoch in self._epochs
+
+    def _part_with(self, agent: AgentName, now: float) -> list[Effect]:
         """A member is gone: no lead, nothing to pull, nobody to hear."""
         self.directory.remove(agent)
         self.librarians.pop(agent, None)
         self.pulls.settle(agent)
-        return [] if self._heard.pop(agent, None) is None else [Unsubscribe(agent)]
+        self.suspicions.close(agent)
+        self._untold.discard(agent)
+        return self.overlay.part(agent, now)
 
     # -- whom to ask
 
@@ -232,19 +295,23 @@ class View:
 
     def any_route(self, *, besides: AgentName | None = None) -> Route | None:
         """To a random living member that is neither we nor `besides`; None where there is none."""
+        if self.members.living_count < 2:
+            return None
+        for _ in range(_TRIES):
+            member = self.members.one_of_the_living(self._rng.random())
+            if member.record is not None and member is not self.own and member.agent != besides:
+                return Route(member.record.router)
         routes = [
             Route(member.record.router)
-            for member in self.members
-            if member.record is not None
-            and member.is_living
-            and member is not self.own
-            and member.agent != besides
+            for member in self.members.living()
+            if member.record is not None and member is not self.own and member.agent != besides
         ]
-        return self.one_of(routes) if routes else None
+        return one_of(self._rng, routes) if routes else None
 
-    def one_of(self, routes: Sequence[Route]) -> Route:
-        """Each as likely as the others."""
-        return routes[int(self._rng.random() * len(routes))]
+    def near_route(self, *, besides: AgentName) -> Route | None:
+        """To a neighbour, who was heard lately and tells on what it holds; in a full mesh to anybody."""
+        links = [agent for agent in self.overlay.links if agent != besides]
+        return self.route_to(one_of(self._rng, links)) if links else self.any_route(besides=besides)
 
     def check(self) -> None:
         """Assert the invariants at the head of this module."""
@@ -252,7 +319,9 @@ class View:
         agents = {
             member.agent: member.record.digest
             for member in self.members.living()
-            if member.record is not None and member.record.role == "agent"
+            if member.record is not None
+            and member.record.role == "agent"
+            and (member is self.own or self.is_readable(member.record.digest))
         }
         if self.own.status == "left" and self.record.role == "agent":
             agents[self.name] = self.record.digest
@@ -266,4 +335,9 @@ class View:
             assert member is self.own or member.lacks_record == (member.agent in self.pulls), (
                 f"{member.agent}: wanted and lacking do not agree"
             )
-            assert member.is_living or member.agent not in self._heard, f"{member.agent}: still heard"
+        self.suspicions.check(self.members.suspects)
+        self.overlay.check(
+            member.agent
+            for member in self.members.living()
+            if member.record is not None and member is not self.own
+        )

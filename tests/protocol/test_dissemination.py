@@ -11,7 +11,7 @@ from protocol import wire
 from protocol.antientropy import differing_buckets, diffs, newer_here, tell
 from protocol.digest import EMPTY, Announced, Digest
 from protocol.dissemination import News, Pulls, chunks, portions
-from protocol.effects import Publish, Route, Send
+from protocol.effects import Effect, Publish, Route, Send
 from protocol.membership import Member, Membership, bucket_of
 from protocol.messages import (
     MAX_COUNTER,
@@ -27,9 +27,12 @@ from protocol.messages import (
     Welcome,
 )
 from protocol.names import AgentName
+from protocol.profile import Profile
+from protocol.suspicion import Suspicions
 
 LONGEST = AgentName("z" * 64)
 FAR = "tcp://" + "h" * 244 + ":65535"
+PROFILE = Profile(debounce_s=0.1)
 SMALL = EMPTY
 LARGE = Digest.of(Announced(f"topic-{number}", 1, 1.0) for number in range(7_000))
 
@@ -48,8 +51,12 @@ def members_of(*records: Record, limit: int = 10_000) -> Membership:
     for told in records:
         member = members.apply(Claim(told.agent, told.incarnation, told.version, "alive"), 0.0)
         assert member is not None
-        member.record = told
+        members.keep(member, told)
     return members
+
+
+def taken(news: News, members: Membership, *, sparse: bool = False) -> list[Effect]:
+    return news.take(members, Suspicions(PROFILE), sparse=sparse)
 
 
 def fits(message: Message) -> bool:
@@ -87,7 +94,7 @@ def test_chunks_name_everybody_once() -> None:
 
 
 def test_news_waits_for_the_debounce_of_its_first_part() -> None:
-    news = News(debounce_s=0.1, inline_bytes=1024)
+    news = News(PROFILE)
 
     assert news.due_at == math.inf
     news.add(AgentName("bob"), 5.0)
@@ -95,20 +102,20 @@ def test_news_waits_for_the_debounce_of_its_first_part() -> None:
     assert news.due_at == pytest.approx(5.1)
 
     members = members_of(record("bob"), record("carol"))
-    (effect,) = news.take(members)
+    (effect,) = taken(news, members)
     assert isinstance(effect, Publish)
     assert isinstance(effect.message, Announce)
     assert [claim.agent for claim in effect.message.claims] == ["bob", "carol"]
     assert news.due_at == math.inf
-    assert news.take(members) == []
+    assert taken(news, members) == []
 
 
 def test_a_small_record_rides_along_and_a_large_one_is_left_to_be_pulled() -> None:
-    news = News(debounce_s=0.1, inline_bytes=1024)
+    news = News(PROFILE)
     for agent in ("bob", "carol"):
         news.add(AgentName(agent), 0.0)
 
-    (effect,) = news.take(members_of(record("bob"), record("carol", digest=LARGE)))
+    (effect,) = taken(news, members_of(record("bob"), record("carol", digest=LARGE)))
 
     assert isinstance(effect, Publish)
     assert isinstance(effect.message, Announce)
@@ -117,27 +124,27 @@ def test_a_small_record_rides_along_and_a_large_one_is_left_to_be_pulled() -> No
 
 
 def test_no_record_of_the_gone_and_no_outdated_one_rides_along() -> None:
-    news = News(debounce_s=0.1, inline_bytes=1024)
+    news = News(PROFILE)
     members = members_of(record("bob"), record("carol"))
     members.apply(Claim("bob", MAX_COUNTER, 1, "dead"), 1.0)
     members.apply(Claim("carol", MAX_COUNTER, 2, "alive"), 1.0)
     for agent in ("bob", "carol", "nobody"):
         news.add(AgentName(agent), 0.0)
 
-    (effect,) = news.take(members)
+    (effect,) = taken(news, members)
 
     carol = Claim("carol", MAX_COUNTER, 2, "alive")
     assert effect == Publish(Announce((Claim("bob", MAX_COUNTER, 1, "dead"), carol), ()))
 
 
 def test_news_of_everybody_at_once_fits_its_frames() -> None:
-    news = News(debounce_s=0.1, inline_bytes=1024)
+    news = News(PROFILE)
     medium = Digest.of(Announced(f"topic-{number}", 1, 1.0) for number in range(500))
     told = [record(long_name(number), MAX_COUNTER, medium) for number in range(600)]
     for about in told:
         news.add(AgentName(about.agent), 0.0)
 
-    effects = news.take(members_of(*told))
+    effects = taken(news, members_of(*told))
 
     announcements = [effect.message for effect in effects if isinstance(effect, Publish)]
     assert all(fits(message) for message in announcements)

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from protocol import liveness
 from protocol.digest import EMPTY
-from protocol.liveness import Verdict
 from protocol.membership import Member, Membership, bucket_of, precedence
 from protocol.messages import SYNC_BUCKETS, SYNC_HASH_BYTES, Claim, Record, Status
 from protocol.profile import Profile
@@ -32,7 +30,7 @@ def table(*claims: Claim, limit: int = 100, backed: bool = False) -> Membership:
     for claim in claims:
         member = members.apply(claim, 0.0)
         if backed and member is not None:
-            member.record = record(claim.agent, claim.incarnation, claim.version)
+            members.keep(member, record(claim.agent, claim.incarnation, claim.version))
     return members
 
 
@@ -115,6 +113,18 @@ class Table(RuleBasedStateMachine):
         if changed is not None and (held is None or held.status != told.status):
             assert changed.status_since == self.now
 
+    @rule(agent=st.sampled_from("abcde"), behind=st.integers(0, 1))
+    def keep(self, agent: str, behind: int) -> None:
+        known = self.members.get(agent)
+        if known is not None and known.is_living and known.version >= behind:
+            newest = record(agent, known.incarnation, known.version - behind)
+            if known.record is None or (known.record.incarnation, known.record.version) <= (
+                newest.incarnation,
+                newest.version,
+            ):
+                self.members.keep(known, newest)
+                assert known.lacks_record == bool(behind)
+
     @rule(agent=st.sampled_from("abcde"))
     def forget(self, agent: str) -> None:
         known = self.members.get(agent)
@@ -122,6 +132,22 @@ class Table(RuleBasedStateMachine):
             self.members.forget(known.agent)
         self.before.pop(agent, None)
         assert self.members.get(agent) is None
+
+    @invariant()
+    def what_is_kept_up_is_what_counting_gives(self) -> None:
+        anew = Membership(limit=self.LIMIT)
+        for member in self.members:
+            adopted = anew.adopt(Member(member.claim, self.now))
+            if member.record is not None:
+                anew.keep(adopted, member.record)
+        for buckets in (32, 64, 1024):
+            assert self.members.sync_hashes(buckets) == anew.sync_hashes(buckets)
+        assert self.members.view() == anew.view()
+        assert self.members.living_count == len(self.members.living())
+        picked = {self.members.one_of_the_living(at / 10).agent for at in range(10) if anew.living_count}
+        assert picked == {member.agent for member in self.members.living()}
+        moments = [member.status_since for member in self.members.gone.values()]
+        assert moments == sorted(moments), "who went first stands in front"
 
     @invariant()
     def nothing_goes_back(self) -> None:
@@ -199,73 +225,32 @@ def test_rumours_and_tombstones_are_not_compared_and_rumours_not_told() -> None:
     members.apply(claim("ghost"), 1.0)
     members.apply(claim("b", status="dead"), 1.0)
 
-    everywhere = frozenset(range(SYNC_BUCKETS))
-    assert members.in_buckets(everywhere) == [claim("a"), claim("b", status="dead")]
+    everywhere = range(SYNC_BUCKETS)
+    told = sorted(members.in_buckets(everywhere), key=lambda told: told.agent)
+    assert told == [claim("a"), claim("b", status="dead")]
     alone = table(claim("a"), backed=True)
     assert (members.sync_hashes(), members.view()) == (alone.sync_hashes(), alone.view())
     assert (members.sync_hashes(), members.view()) != (hashes, view)
 
 
+@pytest.mark.parametrize(
+    ("count", "buckets"), [(1, 32), (1_024, 32), (1_025, 64), (4_096, 128), (40_000, 1_024)]
+)
+def test_a_larger_mesh_is_compared_in_more_buckets(count: int, buckets: int) -> None:
+    members = table(*(claim(f"a{number}") for number in range(count)), limit=count)
+
+    assert members.sync_buckets == buckets
+
+
+def test_coarse_buckets_are_made_of_fine_ones() -> None:
+    names = [f"agent-{number}" for number in range(300)]
+    members = table(*map(claim, names), limit=300, backed=True)
+
+    for buckets in (32, 256):
+        for bucket in (0, 17, buckets - 1):
+            told = {told.agent for told in members.in_buckets((bucket,), buckets)}
+            assert told == {name for name in names if bucket_of(name, buckets) == bucket}
+
+
 def test_buckets_are_those_of_every_other_implementation() -> None:
     assert [bucket_of(name) for name in ("alice", "bob", "carol")] == [29, 18, 20]
-
-
-# -- liveness
-
-
-def verdict_of(members: Membership, now: float, profile: Profile = PROFILE) -> dict[str, Verdict]:
-    own = Member(claim("me"), 0.0)
-    return {member.agent: verdict for member, verdict in liveness.verdicts(members, own, profile, now)}
-
-
-def test_silence_leads_to_a_ping_then_suspicion_then_death_then_oblivion() -> None:
-    members = table(claim(), backed=True)
-    bob = members.living()[0]
-
-    assert verdict_of(members, PROFILE.silence_s) == {}
-    assert verdict_of(members, PROFILE.silence_s + 0.1) == {"bob": "ping"}
-    bob.pinged_at = 6.0
-    assert verdict_of(members, 6.0 + PROFILE.ping_s) == {}
-    assert verdict_of(members, 6.1 + PROFILE.ping_s) == {"bob": "suspect"}
-    members.apply(claim(status="suspect"), 8.0)
-    assert verdict_of(members, 8.0 + PROFILE.suspicion_s) == {}
-    assert verdict_of(members, 8.1 + PROFILE.suspicion_s) == {"bob": "dead"}
-    members.apply(claim(status="dead"), 13.0)
-    assert verdict_of(members, 13.0 + PROFILE.tombstone_s) == {}
-    assert verdict_of(members, 13.1 + PROFILE.tombstone_s) == {"bob": "forget"}
-
-
-def test_suspicion_lasts_longer_in_a_larger_mesh() -> None:
-    members = table(*(claim(f"a{number}") for number in range(100)), backed=True)
-    members.apply(claim("a0", status="suspect"), 0.0)
-
-    assert "a0" not in verdict_of(members, 2 * PROFILE.suspicion_s)
-    assert verdict_of(members, 2 * PROFILE.suspicion_s + 0.1)["a0"] == "dead"
-
-
-def test_a_rumour_whose_record_nobody_has_is_forgotten() -> None:
-    members = table(claim())
-
-    assert verdict_of(members, 2 * PROFILE.silence_s) == {}
-    assert verdict_of(members, 2 * PROFILE.silence_s + 0.1) == {"bob": "forget"}
-
-
-def test_we_pass_no_verdict_on_ourselves() -> None:
-    members = Membership(limit=10)
-    own = members.adopt(Member(claim("me"), 0.0))
-    own.record = record("me")
-
-    assert list(liveness.verdicts(members, own, PROFILE, 1e6)) == []
-
-
-def test_a_pause_of_our_own_is_held_against_nobody() -> None:
-    members = table(claim("a"), claim("b"), claim("c"), backed=True)
-    members.apply(claim("b", status="suspect"), 0.0)
-    pinged = members.get("c")
-    assert pinged is not None
-    pinged.pinged_at = 0.0
-
-    liveness.forgive(members, 60.0)
-
-    assert verdict_of(members, 60.5) == {}
-    assert verdict_of(members, 61.5) == {"c": "suspect"}

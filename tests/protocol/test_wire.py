@@ -20,6 +20,7 @@ from protocol.messages import (
     Ack,
     Announce,
     Claim,
+    Delta,
     Get,
     Heartbeat,
     Hello,
@@ -27,7 +28,11 @@ from protocol.messages import (
     Message,
     Metadata,
     MetadataAck,
+    Nack,
+    Neighbour,
+    NeighbourReply,
     Ping,
+    PingRequest,
     Quote,
     RecallReply,
     RecallRequest,
@@ -35,8 +40,10 @@ from protocol.messages import (
     Records,
     Refusal,
     Refused,
+    Suspicion,
     Sync,
     SyncDiff,
+    Unlink,
     Welcome,
     Who,
     WhoReply,
@@ -53,15 +60,24 @@ ONE_OF_EACH: list[tuple[Message, int]] = [
     (Hello("garden", 1, 1, RECORD), 223),
     (Welcome("garden", 1, (RECORD,)), 223),
     (Refusal("name-taken", "another one is called so"), 45),
-    (Heartbeat(3, 17, 2**62), 20),
-    (Announce((CLAIM,), ()), 24),
-    (Announce((CLAIM,), (RECORD,)), 229),
+    (Heartbeat(3, 17, 2**62), 23),
+    (Heartbeat(3, 17, 2**62, bytes(32), (CLAIM,)), 68),
+    (Announce((CLAIM,), ()), 26),
+    (Announce((CLAIM,), (RECORD,)), 231),
+    (Announce((CLAIM,), (), (Delta("bob", 3, 18, 3, 17, 5, 0, bytes(25), 2**31),)), 69),
+    (Announce((CLAIM,), (), (), (Suspicion("bob", 3, ("carol", "dave")),)), 44),
     (Get(("bob", "carol")), 20),
     (Records((RECORD,)), 215),
     (Sync(bytes(256)), 268),
-    (SyncDiff((7,), (CLAIM,)), 25),
+    (Sync(bytes(8192)), 8204),
+    (SyncDiff((7,), (CLAIM,)), 26),
     (Ping(2**47), 18),
-    (Ack(2**47), 18),
+    (Ack(2**47, 3, 17), 20),
+    (PingRequest(2**47, "bob"), 22),
+    (Nack(2**47), 18),
+    (Neighbour(3, 17, False, True), 13),
+    (NeighbourReply(True), 10),
+    (Unlink(), 9),
     (Who(9, ("bitcoin",), 10), 20),
     (WhoReply(9, "owner", 5, (Holder("bob", 1.5, ("bitcoin",), 4, 0.5),)), 51),
     (Metadata(1, 0, (Announced("bitcoin", 4, 0.5),), ()), 32),
@@ -117,6 +133,7 @@ def test_the_kinds_are_numbered_as_they_always_were() -> None:
         WhoReply,
     ]
     kinds += [Metadata, MetadataAck, RecallRequest, RecallReply, Refused]
+    kinds += [PingRequest, Nack, Neighbour, NeighbourReply, Unlink]
 
     assert list(KINDS.items())[: len(kinds)] == list(enumerate(kinds, 1))
 
@@ -140,6 +157,8 @@ def test_fields_of_a_later_version_are_ignored(kind: type[Message], data: st.Dat
 
 def test_fields_that_an_earlier_version_did_not_have_take_their_defaults() -> None:
     assert wire.decode(frame_of(5, msgpack.packb([[["bob", 3, 17, "alive"]]])))[1] == Announce((CLAIM,))
+    assert wire.decode(frame_of(4, msgpack.packb([1, 2, 3])))[1] == Heartbeat(1, 2, 3)
+    assert wire.decode(frame_of(11, msgpack.packb([7])))[1] == Ack(7)
     assert wire.decode(frame_of(14, msgpack.packb([1, 0, [["bitcoin", 4, 0.5]]])))[1] == Metadata(
         1, 0, (Announced("bitcoin", 4, 0.5),)
     )
@@ -153,7 +172,7 @@ def test_the_size_of_a_frame_is_pinned(message: Message, size_bytes: int) -> Non
 def test_the_bytes_of_a_heartbeat_are_pinned() -> None:
     frame = wire.encode(ALICE, Heartbeat(3, 17, 255))
 
-    assert frame == b"\x01\x04\x05alice" + b"\x93\x03\x11\xcc\xff"
+    assert frame == b"\x01\x04\x05alice" + b"\x95\x03\x11\xcc\xff\xc4\x00\x90"
 
 
 # -- what nobody should have sent
@@ -224,7 +243,7 @@ def test_a_frame_at_the_cap_is_read_and_one_byte_more_is_not() -> None:
         wire.encode(ALICE, reply("x" * (room + 1)))
 
 
-@pytest.mark.parametrize("kind", [0, 19, 200, 255])
+@pytest.mark.parametrize("kind", [0, 24, 200, 255])
 def test_an_unknown_kind_is_told_from_a_broken_frame(kind: int) -> None:
     assert reason_of(frame_of(kind, b"\x90")) == "unknown-kind"
 
@@ -318,7 +337,10 @@ def test_an_array_longer_than_any_message_allows_is_refused() -> None:
         (5, [[["bob", 1, 2**53, "alive"]]], "$[0][0][2]"),
         (5, [[["bob", 1, 1, "well"]]], "$[0][0][3]"),
         (8, [bytes(255)], "$[0]"),
-        (9, [[32], []], "$[0][0]"),
+        (9, [[1024], []], "$[0][0]"),
+        (9, [[], [], 31], "$[2]"),
+        (4, [1, 1, 1, bytes(257)], "$[3]"),
+        (5, [[], [], [], [["bob", 1, ["x"] * 9]]], "$[3][0][2]"),
         (10, [1.5], "$[0]"),
         (12, [1, ["x" * 257], 1], "$[1][0]"),
         (12, [1, ["x"], 0], "$[2]"),

@@ -32,7 +32,8 @@ def join(one: Stranger, mesh: str = "test") -> None:
 
 def answers(one: Stranger) -> bool:
     one.tell(Ping(5))
-    return one.hear() == Ack(5)
+    answer = one.hear()
+    return isinstance(answer, Ack) and answer.nonce == 5
 
 
 def reason_of(frame: bytes) -> str:
