@@ -245,7 +245,7 @@ class GossipEngine:
         if member is not None and not _is_another(message, member):
             if member.is_living:
                 member.heard_at = now
-            if member.status != "alive" and isinstance(message, _SIGNS):
+            if isinstance(message, _SIGNS) and (member.status != "alive" or _is_behind(message, member)):
                 effects += self._confront(member, message, route)
         if route is None:
             self.overlay.heard(sender, now)
@@ -390,6 +390,15 @@ class GossipEngine:
         """Assert the invariants at the head of view.py and probing.py."""
         self._view.check()
         self.prober.check()
+
+
+def _is_behind(message: Gossip, member: Member) -> bool:
+    """Whether a member says less of itself than others said of it: a lie, or it lost its own count. It would
+    be lacking for ever unless it is told, and outbids that.
+    """
+    if not isinstance(message, Heartbeat | Neighbour | Ack) or message.incarnation == 0:
+        return False
+    return (message.incarnation, message.version) < (member.incarnation, member.version)
 
 
 def _is_another(message: Gossip, member: Member) -> bool:
