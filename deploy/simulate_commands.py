@@ -163,7 +163,7 @@ def _list() -> Answer:
 
 
 def _run(chosen: Sequence[tuple[int, Scenario]], jobs: int) -> list[Result]:
-    from deploy.simulation.schedule import run_all
+    from deploy.simulation.many import run_all
 
     shares: dict[int, float] = {}
     with progress_bar() as bar:

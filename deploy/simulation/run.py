@@ -74,26 +74,58 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return all(verdict.held for verdict in self.verdicts)
 
 
-def run(scenario: Scenario, *, seed: int, progress: Callable[[float], None] = lambda _share: None) -> Result:
-    """Run it. `progress` is told the share of virtual time that has passed, 0..1."""
+class Prepared:
+    """A mesh at its start, before anything was drawn from a seed: equal for all seeds of a scenario, and for
+    all scenarios with the same `key`. Preparing a thousand settled members takes minutes; see `schedule`.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.key = self.key_of(scenario)
+        self.mesh = SimMesh(seed=0, profile=scenario.gossip())
+        self.watch = Watch(self.mesh, grace_s=grace_s(self.mesh.profile, scenario.nodes))
+        self.story = Story(scenario, self.mesh, self.watch)
+        self.story.begin()
+        self.story.acquaint()
+
+    @staticmethod
+    def key_of(scenario: Scenario) -> tuple[object, ...]:
+        """What of a scenario its start depends on."""
+        return (
+            *(scenario.nodes, scenario.profile, tuple(sorted(scenario.knobs.items())), scenario.start),
+            *(scenario.seeds, scenario.topics, scenario.queue_frames),
+        )
+
+
+def run(
+    scenario: Scenario,
+    *,
+    seed: int,
+    prepared: Prepared | None = None,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> Result:
+    """Run it. `prepared` is used up; the result is the same without. `progress` is told the share of virtual
+    time that has passed, 0..1.
+    """
     log = logging.getLogger(Peer.__module__)
     level = log.level
     log.setLevel(logging.CRITICAL)  # Bad frames are what hostile members are there for.
     try:
-        return _Run(scenario, seed).run(progress)
+        return _Run(scenario, seed, prepared or Prepared(scenario)).run(progress)
     finally:
         log.setLevel(level)
 
 
 class _Run:
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, prepared: Prepared) -> None:
         self.scenario = scenario
-        self.mesh = SimMesh(seed=seed, profile=scenario.gossip(), conditions=scenario.network)
-        self.watch = Watch(self.mesh, grace_s=grace_s(self.mesh.profile, scenario.nodes))
-        self.story = Story(scenario, self.mesh, self.watch)
+        self.mesh, self.watch, self.story = prepared.mesh, prepared.watch, prepared.story
+        self.mesh.reseed(seed)
+        self.mesh.conditions = scenario.network
+        self.story.reseed(scenario)
         self.samples: list[Sample] = []
         self.broken: Broken | None = None
         self.equal_after_s: float | None = None
+        self.started_at = 0.0
         self._differing: SimMember | None = None
         self._received: dict[int, tuple[int, int]] = {}
         self._sampled_at = 0.0
@@ -101,8 +133,6 @@ class _Run:
     def run(self, progress: Callable[[float], None]) -> Result:
         begun = time.perf_counter()
         try:
-            self.story.begin()
-            self.story.acquaint()
             # A mesh that starts together is in trouble of its own making until it has.
             self.watch.excuse_all(0.0)
             self.mesh.run(seconds=self.scenario.settle_s)

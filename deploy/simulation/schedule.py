@@ -1,4 +1,4 @@
-"""Seeded random schedules of faults, and many runs of them, on several cores.
+"""Seeded random schedules of faults.
 
 A schedule is an ordinary scenario that is drawn from its seed: some faults in the first seconds, then all is
 mended and quiet, and within `SETTLE_S` of that every directory has to be equal. What it draws stays
@@ -7,16 +7,10 @@ inside what is stated for the mesh: at most 20 % of frames lost, so that no live
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from random import Random
 from typing import Final, Literal
 
-import msgspec
-
 from deploy.simulation import scenario as told
-from deploy.simulation.run import Result, run
 from deploy.simulation.scenario import Expect, Scenario
 from node.net.simconditions import Conditions
 
@@ -109,33 +103,3 @@ def _fault(rng: Random, at_s: float) -> list[told.Event]:
             ]
         case _:
             return [told.Learn(at_s=at_s, count=few)]
-
-
-def run_all(
-    scenarios: Iterable[tuple[int, Scenario]],
-    *,
-    jobs: int = 1,
-    progress: Callable[[int, float], None] = lambda _seed, _share: None,
-) -> Iterator[Result]:
-    """Run each with its seed; results as they come. `progress` is told a seed and what share of it is done:
-    within a run only where there is one job.
-    """
-    waiting = list(scenarios)
-    if jobs == 1:
-        for seed, scenario in waiting:
-            yield run(scenario, seed=seed, progress=lambda share, seed=seed: progress(seed, share))  # type: ignore[misc]
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=context) as pool:
-        futures = [pool.submit(_run_encoded, msgspec.msgpack.encode(one), seed) for seed, one in waiting]
-        try:
-            for future in as_completed(futures):
-                result = msgspec.msgpack.decode(future.result(), type=Result)
-                progress(result.seed, 1.0)
-                yield result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_encoded(scenario: bytes, seed: int) -> bytes:
-    return msgspec.msgpack.encode(run(msgspec.msgpack.decode(scenario, type=Scenario), seed=seed))

@@ -30,11 +30,16 @@ class Story:
         self.busy_until = 0.0
         """Until then an event goes on: chatter, churn, a stop, a lie."""
         self.disturbed_at = 0.0
-        self._rng = Random(f"story {mesh.seed}")
+        self._rng = Random(0)
         self._hostile: set[AgentName] = set()
         self._newcomers: list[tuple[SimMember, float]] = []
         self._names = 0
         self._learned = 0
+
+    def reseed(self, scenario: Scenario) -> None:
+        """What happens is told by `scenario`, and drawn from the seed of the mesh."""
+        self.scenario = scenario
+        self._rng.seed(f"story {self.mesh.seed}")
 
     # -- the start
 

@@ -9,7 +9,7 @@ Invariants:
  5. The engines' own invariants (`GossipEngine.check`).
 
 1 and 2 are looked at on every change of a member's standing, 3 and 4 once a second, 5 in turn: a twentieth of
-the members each second. At the end 1 and 3 to 5 are looked at for all.
+the members each second. At the end all but 2 are looked at for all.
 """
 
 from __future__ import annotations
@@ -131,13 +131,18 @@ class Watch:
 
     def look_at_all(self) -> None:
         """At the end: everything, of every pair."""
+        self.look_at_versions()
         for member in self._running():
             self._look_at(member)
             self._check(member)
-            for other in list(self._held[member.agent]):
-                self._see(member.agent, other)
         if running := self._running():
             self.most_bytes = max(self.most_bytes, self.weigh(running[0]))
+
+    def look_at_versions(self) -> None:
+        """Of every pair, against what was last heard."""
+        for member in self._running():
+            for other in list(self._held[member.agent]):
+                self._see(member.agent, other)
 
     def weigh(self, member: SimMember) -> int:
         """What this member's engine holds, in bytes. A millisecond for every 50 members that it knows."""

@@ -7,6 +7,7 @@ it are lost and counted.
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from node.net.peer import Peer
@@ -104,6 +105,7 @@ class SimMember:
         "overflowed",
         "participant",
         "queue_frames",
+        "rng",
         "running",
         "service_s",
         "tick_at",
@@ -119,6 +121,8 @@ class SimMember:
         self.service_s = 0.0
         """Seconds that each frame takes; 0 handles them as they come."""
         self.queue_frames, self.overflowed = QUEUE_FRAMES, 0
+        self.rng: Random | None = None
+        """What its engine draws from, where it has one."""
         self.tick_at = float("inf")
         self._since, self._local_since, self._rate = 0.0, 0.0, 1.0
         transport.member = self

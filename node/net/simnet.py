@@ -23,7 +23,7 @@ from protocol.ask import AskTable
 from protocol.digest import EMPTY, Announced, Digest
 from protocol.directory import Lead
 from protocol.gossip import GossipEngine
-from protocol.messages import Announce, Record, Role
+from protocol.messages import Record, Records, Role
 from protocol.names import AgentName
 from protocol.profile import Profile
 
@@ -98,19 +98,22 @@ class SimMesh:
             publisher=transport.publisher_address,
             digest=_digest(topics) if topics else EMPTY,
         )
+        rng = Random(self._rng.getrandbits(64))
         addresses = [self.members[AgentName(seed)].transport.router_address for seed in seeds]
         engine = GossipEngine(
             record,
             mesh="sim",
             profile=self.profile,
-            rng=Random(self._rng.getrandbits(64)),
+            rng=rng,
             seeds=addresses,
             now=self.now,
         )
         asks = AskTable(first_request=self._rng.getrandbits(32))
         hooks = hooks or Hooks()
         hooks.on_incarnation = lambda incarnation: self._incarnations.__setitem__(agent, incarnation)
-        return self.attach(Peer(engine, asks, transport, hooks, decode=self.decoder), transport)
+        member = self.attach(Peer(engine, asks, transport, hooks, decode=self.decoder), transport)
+        member.rng = rng
+        return member
 
     def attach(self, participant: Participant, transport: SimTransport) -> SimMember:
         """Let `participant` take part at its end of the network."""
@@ -120,6 +123,14 @@ class SimMesh:
         self._schedule_tick(member)
         return member
 
+    def reseed(self, seed: int) -> None:
+        """All that is drawn from now on, by the network and by every engine, depends on `seed` alone."""
+        self.seed = seed
+        self._rng.seed(seed)
+        for member in self.members.values():
+            if member.rng is not None:
+                member.rng.seed(self._rng.getrandbits(64))
+
     def acquaint(self, *, progress: Callable[[int], None] = lambda _done: None) -> None:
         """Let every running member have heard every other one's own announcement, without the time it takes.
 
@@ -127,12 +138,12 @@ class SimMesh:
         Costs 20 us a pair; `progress` is told how many members are done.
         """
         running = [member for member in self.members.values() if member.running]
-        said = [(member.agent, Announce((), (member.engine.record,))) for member in running]
+        said = [(member.agent, Records((member.engine.record,))) for member in running]
         for done, member in enumerate(running):
             local = member.local(self.now)
-            for sender, announce in said:
+            for sender, records in said:
                 if sender != member.agent:
-                    member.peer.perform(local, member.engine.on_message(local, sender, None, announce))
+                    member.peer.perform(local, member.engine.on_message(local, sender, None, records))
             self._schedule_tick(member)
             progress(done + 1)
 

@@ -102,7 +102,7 @@ def test_a_crashed_member_starts_again() -> None:
 def test_a_stop_a_slow_spell_and_a_skewed_clock_cost_nobody_else_its_place() -> None:
     scenario = tale(
         told.Stop(at_s=0.0, count=1, for_s=3.0),
-        told.Slow(at_s=0.0, count=1, for_s=5.0, service_s=0.05, queue_frames=5),
+        told.Slow(at_s=0.0, count=1, for_s=5.0, service_s=0.3, queue_frames=2),
         told.Skew(at_s=0.0, count=2, drift=0.1),
         expect=Expect(equal_s=40.0),
     )

@@ -22,9 +22,8 @@ def test_every_scenario_of_the_product_loads_and_expects_something(name: str) ->
 
 def test_a_file_of_ones_own_is_a_scenario(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    path.write_text(
-        HEAD + '[knobs]\nsuspicion_s = 9\nmember_limit = 64\n[[event]]\ndo = "crash"\nat_s = 0.5\ncount = 2\n'
-    )
+    knobs = "[knobs]\nsuspicion_s = 9\nmember_limit = 64\n"
+    path.write_text(HEAD + knobs + '[[event]]\ndo = "crash"\nat_s = 0.5\ncount = 2\n')
 
     scenario = load(str(path))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from deploy.simulation.many import run_all
 from deploy.simulation.run import Result
 from deploy.simulation.scenario import Scenario
-from deploy.simulation.schedule import FAULTS_S, draw, run_all
+from deploy.simulation.schedule import FAULTS_S, draw
 
 
 def drawn(seeds: range, nodes: int) -> list[tuple[int, Scenario]]:
@@ -42,7 +43,7 @@ def test_several_cores_bring_the_results_of_one() -> None:
     chosen = drawn(range(3), 6)
     told: dict[int, float] = {}
 
-    on_two = list(run_all(chosen, jobs=2, progress=lambda seed, share: told.__setitem__(seed, share)))
+    on_two = list(run_all(chosen, jobs=2, progress=told.__setitem__))
 
     assert without_time(on_two) == without_time(list(run_all(chosen)))
     assert told == {0: 1.0, 1: 1.0, 2: 1.0}
