@@ -6,6 +6,7 @@ once a run; where a system cannot fork every run prepares its own. The results a
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import IO
@@ -40,7 +41,10 @@ def main() -> None:
             write_block(sys.stdout.buffer, msgspec.msgpack.encode(run(scenario, seed=seed)))
             continue
         if prepared is None or prepared.key != Prepared.key_of(scenario):
+            prepared = None  # The last one may be large.
+            gc.unfreeze()
             prepared = Prepared(scenario)
+            gc.freeze()  # Forks neither search what they share for garbage, nor copy it for that.
         child = os.fork()
         if child == 0:
             _run_and_exit(seed, scenario, prepared)

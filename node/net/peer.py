@@ -125,6 +125,8 @@ class Peer:
 
     def next_deadline(self) -> float:
         """When `on_tick` must be called next."""
+        if not self._waiting:
+            return self.engine.next_deadline()
         return min(self.engine.next_deadline(), self.asks.next_deadline())
 
     def ask(

@@ -30,7 +30,7 @@ from protocol.profile import Profile
 __all__ = ["Conditions", "SimMember", "SimMesh", "SimTransport"]
 
 _NOBODY: Final[dict[SimTransport, AgentName]] = {}
-_NUDGE_S: Final = 1e-6  # A clock that drifts rounds: a tick that came too early by that is tried again.
+_NUDGE_S: Final = 1e-6  # After a tick: a clock that drifts rounds, and may find that it came too early.
 
 
 class SimMesh:
@@ -237,15 +237,15 @@ class SimMesh:
         self._numbered += 1
         heapq.heappush(self._heap, (self.now + delay_s, self._numbered, action, arguments))
 
-    def _schedule_tick(self, member: SimMember) -> None:
-        """A tick at the member's deadline, unless one as early is on its way."""
+    def _schedule_tick(self, member: SimMember, least_s: float = 0.0) -> None:
+        """A tick at the member's deadline, unless one as early is on its way; `least_s` from now at least."""
         if not member.running:
             return
         deadline = member.participant.next_deadline()
         if deadline == float("inf"):
             member.tick_at = deadline
             return
-        due = max(self.now, member.due(deadline))
+        due = max(self.now + least_s, member.due(deadline))
         if due < member.tick_at:
             member.tick_at = due
             self._numbered += 1
@@ -257,14 +257,8 @@ class SimMesh:
         member.tick_at = float("inf")
         if not member.running:
             return
-        local = member.local(self.now)
-        if local >= member.participant.next_deadline():
-            member.participant.on_tick(local)
-        elif member.due(member.participant.next_deadline()) <= self.now:
-            member.tick_at = self.now + _NUDGE_S
-            self.later(_NUDGE_S, self._tick, member, member.tick_at)
-            return
-        self._schedule_tick(member)
+        member.participant.on_tick(member.local(self.now))
+        self._schedule_tick(member, _NUDGE_S)
 
     # -- network
 

@@ -35,7 +35,7 @@ def say(mesh: SimMesh, change: MemberChanged) -> None:
 def test_a_quiet_mesh_breaks_nothing() -> None:
     _, one = watched()
 
-    for _ in range(25):
+    for _ in range(45):
         one.look()
     one.look_at_all()
 
@@ -113,8 +113,12 @@ def test_a_lead_that_is_no_living_member_is_found() -> None:
     mesh, one = watched()
     mesh.members[A].engine.directory.put(AgentName("ghost"), EMPTY, now=0.0)
 
+    def a_turn() -> None:
+        for _ in range(4):
+            one.look()
+
     with pytest.raises(Broken, match="leads: ghost is a lead of a"):
-        one.look()
+        a_turn()
 
 
 def test_a_table_beyond_its_limit_is_found() -> None:
@@ -139,7 +143,7 @@ def test_a_broken_engine_is_found_within_a_turn() -> None:
     mesh.members[AgentName("c")].engine.directory.remove(B)
 
     def a_turn() -> None:
-        for _ in range(20):
+        for _ in range(40):
             one.look()
 
     with pytest.raises(Broken, match="engine: c"):
