@@ -1,6 +1,7 @@
 """One scenario, one seed, one run: from the start to a verdict.
 
-Time goes on in steps; between them the run looks at what became known (every `STEP_S`), whether all
+Time goes on in steps; between them the run looks at what became known (every `STEP_S`, and in
+the first second of each news every `FRESH_STEP_S`), whether all
 directories are equal (every `EQUAL_S`) and whether the invariants hold (every second).
 Looking changes nothing, so that a run that is looked at more closely is the same run.
 """
@@ -22,6 +23,7 @@ from node.net.peer import Peer
 from node.net.simnet import SimMember, SimMesh
 
 STEP_S: Final = 0.05
+FRESH_STEP_S: Final = 0.01
 EQUAL_S: Final = 0.25
 INVARIANTS: Final = ("versions", "live", "leads", "memory", "engine")
 
@@ -159,8 +161,7 @@ class _Run:
                 mesh.run(seconds=max(0.0, self.started_at + event.at_s - mesh.now))
                 self.story.happen(event)
                 self.equal_after_s = None
-            mesh.run(seconds=until - mesh.now)
-            self.story.look()
+            self._pass(until)
             if steps % round(EQUAL_S / STEP_S) == 0:
                 self._look_whether_equal()
             if steps % round(1.0 / STEP_S) == 0:
@@ -170,6 +171,14 @@ class _Run:
             if not to_come and not scenario.whole and self.story.is_over and self.equal_after_s is not None:
                 break
         progress(1.0)
+
+    def _pass(self, until: float) -> None:
+        """Let time pass, and look closely while news is fresh."""
+        while self.story.has_fresh_news and until - self.mesh.now > FRESH_STEP_S:
+            self.mesh.run(seconds=FRESH_STEP_S)
+            self.story.look()
+        self.mesh.run(seconds=max(0.0, until - self.mesh.now))
+        self.story.look()
 
     def _look_whether_equal(self) -> None:
         if self.mesh.now < self.story.busy_until:

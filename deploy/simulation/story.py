@@ -177,6 +177,12 @@ class Story:
                 tracker.look(self.mesh.now)
 
     @property
+    def has_fresh_news(self) -> bool:
+        """Whether something is spreading that began within the last second."""
+        young = self.mesh.now - 1.0
+        return any(tracker.at_s > young and not tracker.is_over for tracker in self.trackers)
+
+    @property
     def is_over(self) -> bool:
         """Nothing goes on, and nothing that is measured is still to come."""
         return (
