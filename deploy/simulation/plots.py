@@ -78,7 +78,8 @@ def _convergence(runs: Sequence[Result], title: str, folder: Path) -> Path:
 
 def _share_axis(axes: Any, longest: float) -> None:
     axes.axhline(99, color="0.6", linewidth=0.8, linestyle=":")
-    axes.annotate("99 %", (0.0, 99), xytext=(3, -11), textcoords="offset points", fontsize=8, color="0.4")
+    beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate("99 %", (1.0, 99), xytext=(3, -3), fontsize=8, color="0.4", **beside)
     axes.set_xlabel("seconds since it happened")
     axes.set_ylabel("members that know, %")
     axes.set_xlim(0.0, max(0.1, longest * 1.03))

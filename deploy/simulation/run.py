@@ -170,6 +170,8 @@ class _Run:
                 progress((mesh.now - self.started_at) / scenario.seconds)
             if not to_come and not scenario.whole and self.story.is_over and self.equal_after_s is not None:
                 break
+        if mesh.now - self._sampled_at > STEP_S / 2:
+            self._sample()
         progress(1.0)
 
     def _pass(self, until: float) -> None:
