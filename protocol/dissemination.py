@@ -22,6 +22,7 @@ from protocol.messages import (
     Delta,
     Get,
     Record,
+    Records,
     Suspicion,
 )
 from protocol.names import AgentName
@@ -56,6 +57,15 @@ def chunks(members: Sequence[Member], size: int = MAX_MEMBERS_A_MESSAGE) -> Iter
     """Members in groups of as many as one message names."""
     for start in range(0, len(members), size):
         yield members[start : start + size]
+
+
+def answer_to(get: Get, members: Membership, back: Route) -> list[Effect]:
+    """The records of the living; of the gone, that they are gone."""
+    held = [member for agent in get.agents if (member := members.get(agent)) is not None]
+    found = [member.record for member in held if member.record is not None and member.is_living]
+    gone = tuple(member.claim for member in held if not member.is_living)
+    effects: list[Effect] = [Send(back, Records(part)) for part in portions(found) if part]
+    return [*effects, Send(back, Announce(gone))] if gone else effects
 
 
 class News:
@@ -180,11 +190,15 @@ class Pulls:
     @property
     def next_due(self) -> float:
         """When a record is overdue."""
-        first = next(iter(self._asked_at.values()), math.inf)
+        if not self._asked_at:
+            return math.inf
+        first = next(iter(self._asked_at.values()))
         return first + self._patience_s + _LATER_S
 
     def take(self) -> Iterable[Effect]:
         """One `Get` for each holder that is to be asked."""
+        if not self._queue:
+            return
         queue, self._queue = self._queue, {}
         for route, agents in queue.items():
             missing = sorted(agent for agent in agents if agent in self._asked_at)

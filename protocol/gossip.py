@@ -22,21 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import takewhile
 
 import msgspec
 
 from protocol import antientropy
 from protocol.chance import Randomness
 from protocol.digest import Digest
-from protocol.dissemination import portions
-from protocol.effects import (
-    Effect,
-    MemberChanged,
-    Publish,
-    Route,
-    Send,
-)
+from protocol.dissemination import answer_to
+from protocol.effects import Effect, MemberChanged, Publish, Route, Send
 from protocol.joining import Joining
 from protocol.membership import Member
 from protocol.messages import (
@@ -63,6 +56,7 @@ from protocol.messages import (
 from protocol.names import AgentName
 from protocol.probing import Prober
 from protocol.profile import Profile
+from protocol.statistics import GossipStatistics
 from protocol.view import View
 
 _SIGNS = (Heartbeat, Ping, Ack, Sync, Neighbour)
@@ -93,7 +87,7 @@ class GossipEngine:
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
         self.overlay = self._view.overlay
-        self.prober = Prober(self.members, profile=profile, rng=rng, now=now)
+        self.prober = Prober(self.members, self._view.health, profile=profile, rng=rng, now=now)
         self._joining = Joining(self._view, mesh=mesh, profile=profile, rng=rng, seeds=seeds, now=now)
         self._rng = rng
         self._news, self._pulls = self._view.news, self._view.pulls
@@ -140,6 +134,23 @@ class GossipEngine:
         self._left = True
         self.members.retire(self._view.own, now)
         return [Publish(Announce((self._view.own.claim,)))]
+
+    def statistics(self) -> GossipStatistics:
+        """A frozen snapshot."""
+        members, counters = self.members, self.counters
+        return GossipStatistics(
+            members=len(members),
+            living=members.living_count,
+            suspected=len(members.suspects),
+            gone=len(members.gone),
+            refused=members.refused,
+            sparse=self.overlay.is_sparse,
+            neighbours=len(self.overlay.links),
+            heard=len(self.overlay.hears),
+            health=self.prober.health.score,
+            probes=self.prober.sent,
+            counters=msgspec.structs.replace(counters),
+        )
 
     def next_deadline(self) -> float:
         """When `on_tick` must be called next, in the time of `now`."""
@@ -192,18 +203,9 @@ class GossipEngine:
         recent = self._news.take_recent(self.members) if sparse else ()
         view, links = self.members.view(), self.overlay.link_hashes
         effects.append(Publish(Heartbeat(own.incarnation, own.version, view, links, recent)))
-        for old in self._forgotten(now):
+        for old in self.members.outlived(now, profile.tombstone_s, 2 * profile.silence_s):
             effects += self._view.forget(old, now)
         return effects
-
-    def _forgotten(self, now: float) -> list[Member]:
-        """Whose tombstone is old enough, and rumours whose record nobody could give us; both in order."""
-        profile = self.profile
-        old = list(
-            takewhile(lambda m: now - m.status_since > profile.tombstone_s, self.members.gone.values())
-        )
-        patience_s = 2 * profile.silence_s
-        return old + list(takewhile(lambda m: now - m.heard_at > patience_s, self.members.rumours.values()))
 
     def _watch(self, now: float) -> list[Effect]:
         """Probe, accuse who was found silent, and give up those who did not refute in time."""
@@ -278,7 +280,7 @@ class GossipEngine:
             case Refusal():
                 return self._joining.on_refusal(message)
             case Get() if back is not None:
-                return self._on_get(message, back)
+                return answer_to(message, self.members, back)
             case Sync() if back is not None:
                 differences = antientropy.diffs(message, self.members)
                 self.counters.syncs_differing += bool(differences)
@@ -323,20 +325,16 @@ class GossipEngine:
         """A member itself says where it stands; (0, 0) is a helper's ack and says nothing."""
         if (incarnation, version) == (0, 0):
             return []
-        relay = self.overlay.is_sparse
-        effects = self._view.take_claim(Claim(sender, incarnation, version, "alive"), back, now, relay=relay)
         member = self.members.get(sender)
+        effects: list[Effect] = []
+        if member is None or (member.incarnation, member.version) != (incarnation, version):
+            relay = self.overlay.is_sparse
+            claim = Claim(sender, incarnation, version, "alive")
+            effects = self._view.take_claim(claim, back, now, relay=relay)
+            member = self.members.get(sender)
         if member is not None and not member.lacks_record:
             self.directory.confirm(sender, now=now)
         return effects
-
-    def _on_get(self, get: Get, back: Route) -> list[Effect]:
-        """The records of the living; of the gone, that they are gone."""
-        held = [member for agent in get.agents if (member := self.members.get(agent)) is not None]
-        found = [member.record for member in held if member.record is not None and member.is_living]
-        gone = tuple(member.claim for member in held if not member.is_living)
-        effects: list[Effect] = [Send(back, Records(part)) for part in portions(found) if part]
-        return [*effects, Send(back, Announce(gone))] if gone else effects
 
     def _on_welcome(self, welcome: Welcome, sender: AgentName, back: Route, now: float) -> list[Effect]:
         if welcome.mesh != self.mesh:

@@ -19,6 +19,7 @@ Invariants, checked by `check()`:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Final
 
 import mmh3
@@ -101,7 +102,7 @@ class Membership:
         """Dead and left ones, those that went first in front."""
         self.rumours: dict[AgentName, Member] = {}
         """Living ones of whom we hold no record at all, the oldest in front."""
-        self._members: dict[AgentName, Member] = {}
+        self._members: dict[str, Member] = {}
         self._living: list[Member] = []
         self._crowds: dict[int, dict[AgentName, Member]] = {}
         self._sums = np.zeros(MAX_SYNC_BUCKETS, dtype=np.uint64)
@@ -115,7 +116,7 @@ class Membership:
 
     def get(self, agent: str) -> Member | None:
         """The member of this name, dead and left ones included; None where it is unknown or forgotten."""
-        return self._members.get(AgentName(agent))
+        return self._members.get(agent)
 
     def living(self) -> list[Member]:
         """Alive and suspect members, in the order they were first heard of. Walks the whole table."""
@@ -136,7 +137,7 @@ class Membership:
         A stranger that is claimed dead or left stays a stranger: remembered, its tombstone would be
         handed back to those who have just forgotten theirs, and never go away.
         """
-        member = self._members.get(AgentName(claim.agent))
+        member = self._members.get(claim.agent)
         if member is None:
             if claim.status in ("dead", "left"):
                 return None
@@ -144,7 +145,8 @@ class Membership:
                 self.refused += 1
                 return None
             return self.adopt(Member(claim, now))
-        if precedence(claim) <= precedence(member.claim):
+        held = (member.incarnation, _RANK[member.status], member.version)
+        if precedence(claim) <= held:
             return None
         if claim.status != member.status or claim.incarnation > member.incarnation:
             member.status_since = now
@@ -189,6 +191,14 @@ class Membership:
             crowd.pop(agent, None)
             if not crowd:
                 del self._crowds[member.bucket]
+
+    def outlived(self, now: float, tombstone_s: float, patience_s: float) -> list[Member]:
+        """Tombstones older than `tombstone_s`, and rumours whose record nobody could give us within
+        `patience_s`; both are kept in the order of time.
+        """
+        old = takewhile(lambda member: now - member.status_since > tombstone_s, self.gone.values())
+        idle = takewhile(lambda member: now - member.heard_at > patience_s, self.rumours.values())
+        return [*old, *idle]
 
     def sync_hashes(self, buckets: int = SYNC_BUCKETS) -> bytes:
         """A hash over the claims of each of `buckets` (a power of two, 1,024 at most) buckets of backed

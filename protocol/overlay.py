@@ -62,6 +62,7 @@ class Overlay:
         self._ring.add(own)
         self._shuffle_at = now + profile.shuffle_s
         self._grace_s = 2 * profile.sparse_heartbeat_s
+        self._own_hash = _hash_bytes(own)
         self._hashes: bytes | None = None
 
     # -- what follows from it
@@ -92,7 +93,7 @@ class Overlay:
         if not self.is_sparse:
             return b""
         if self._hashes is None:
-            self._hashes = b"".join(map(_hash_bytes, (self._own, *self._links)))
+            self._hashes = self._own_hash + b"".join(map(_hash_bytes, self._links))
         return self._hashes
 
     # -- members come and go
@@ -213,10 +214,10 @@ class Overlay:
         link = self._links.get(sender)
         if link is None or not hashes or now - link.since <= self._grace_s:
             return []
-        own = _hash_bytes(self._own)
-        if any(hashes[at : at + LINK_BYTES] == own for at in range(LINK_BYTES, len(hashes), LINK_BYTES)):
-            return []
-        return self._unlink(sender)
+        at = hashes.find(self._own_hash, LINK_BYTES)
+        while at % LINK_BYTES and at > 0:
+            at = hashes.find(self._own_hash, at + 1)
+        return [] if at > 0 else self._unlink(sender)
 
     def on_neighbour(self, sender: AgentName, wish: Neighbour, back: Route, now: float) -> list[Effect]:
         """Take the link in, or refuse it."""

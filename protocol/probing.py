@@ -51,23 +51,18 @@ class _Errand:
 
 
 class Prober:
-    """The probes of one member, and those it makes for others."""
+    """The probes of one member, and those it makes for others. At `next_due` `tick` has something to do."""
 
-    def __init__(self, members: Membership, *, profile: Profile, rng: Randomness, now: float) -> None:
-        self.health = LocalHealth()
+    def __init__(
+        self, members: Membership, health: LocalHealth, *, profile: Profile, rng: Randomness, now: float
+    ) -> None:
+        self.health = health
         self.sent = 0
         self._members, self._profile, self._rng = members, profile, rng
         self._probes: dict[int, _Probe] = {}
         self._errands: dict[int, _Errand] = {}
         self._turns: list[AgentName] = []
-        self._probe_at = now + profile.probe_s
-
-    @property
-    def next_due(self) -> float:
-        """When `tick` has something to do."""
-        due = min((probe.due_at for probe in self._probes.values()), default=math.inf)
-        nack = min((errand.nack_at for errand in self._errands.values()), default=math.inf)
-        return min(self._probe_at, due, nack)
+        self._probe_at = self.next_due = now + profile.probe_s
 
     def tick(
         self, now: float, company: Sequence[AgentName], *, at_once: bool
@@ -98,6 +93,7 @@ class Prober:
             self._probe_at = now + period_s * (0.9 + 0.2 * self._rng.random())
             for member in self._next(company, now, _AT_ONCE if at_once else 1):
                 effects += self.probe(member, now)
+        self._plan()
         return effects, silent
 
     def probe(self, member: Member, now: float) -> list[Effect]:
@@ -105,7 +101,8 @@ class Prober:
         if member.record is None or any(probe.agent == member.agent for probe in self._probes.values()):
             return []
         nonce = self._rng.getrandbits(48)
-        self._probes[nonce] = _Probe(member, now + self._profile.ping_s * self.health.factor)
+        self._probes[nonce] = probe = _Probe(member, now + self._profile.ping_s * self.health.factor)
+        self.next_due = min(self.next_due, probe.due_at)
         self.sent += 1
         return [Send(Route(member.record.router), Ping(nonce))]
 
@@ -170,6 +167,7 @@ class Prober:
         nonce = self._rng.getrandbits(48)
         nack_at = now + _NACK_SHARE * self._profile.ping_s
         self._errands[nonce] = _Errand(member.agent, back, request.nonce, nack_at)
+        self.next_due = min(self.next_due, nack_at)
         return [Send(Route(member.record.router), Ping(nonce))]
 
     def on_ack(self, sender: AgentName, ack: Ack, now: float) -> list[Effect]:
@@ -180,10 +178,12 @@ class Prober:
             if member is not None and member.incarnation == probe.incarnation:
                 member.heard_at = now
             self._settle(ack.nonce)
+            self._plan()
             return []
         errand = self._errands.get(ack.nonce)
         if errand is not None and sender == errand.agent:
             del self._errands[ack.nonce]
+            self._plan()
             return [Send(errand.back, Ack(errand.nonce))]
         return []
 
@@ -193,15 +193,24 @@ class Prober:
         if probe is not None and sender in (probe.helpers or ()):
             probe.nacks.add(sender)
 
+    def _plan(self) -> None:
+        due = min((probe.due_at for probe in self._probes.values()), default=math.inf)
+        nack = min((errand.nack_at for errand in self._errands.values()), default=math.inf)
+        self.next_due = min(self._probe_at, due, nack)
+
     def forgive(self, pause_s: float) -> None:
         """We slept for so long: nobody could answer in that time."""
         self.health.worsen()
         for probe in self._probes.values():
             probe.due_at += pause_s
             probe.heard_before += pause_s
+        self._plan()
 
     def check(self) -> None:
         """Assert the invariants."""
         probed = [probe.agent for probe in self._probes.values()]
         assert len(probed) == len(set(probed)), "probed twice at once"
         assert len(self._errands) <= _ERRANDS
+        due = [probe.due_at for probe in self._probes.values()]
+        due += [errand.nack_at for errand in self._errands.values()]
+        assert self.next_due <= min([self._probe_at, *due]), "due before it is looked at"

@@ -57,6 +57,8 @@ class Suspicions:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._open: dict[AgentName, Suspicion] = {}
+        self.next_due = math.inf
+        """When somebody had long enough."""
 
     def __contains__(self, agent: object) -> bool:
         return agent in self._open
@@ -64,15 +66,20 @@ class Suspicions:
     def open(self, agent: AgentName, *, since: float, members: int) -> None:
         """`agent` is suspected from now on; of a new incarnation anew."""
         self._open[agent] = Suspicion(since=since, members=members, profile=self._profile)
+        self._plan()
 
     def close(self, agent: AgentName) -> None:
         """It refuted, died, left or was forgotten."""
-        self._open.pop(agent, None)
+        if self._open.pop(agent, None) is not None:
+            self._plan()
 
     def accuse(self, agent: AgentName, accuser: AgentName) -> bool:
         """Whether the accusation counts: it is the accuser's first, and not enough were there."""
         suspicion = self._open.get(agent)
-        return suspicion is not None and suspicion.accuse(accuser)
+        if suspicion is None or not suspicion.accuse(accuser):
+            return False
+        self._plan()
+        return True
 
     def accusers_of(self, agent: AgentName) -> tuple[AgentName, ...]:
         """Who accused, the first in front."""
@@ -83,15 +90,14 @@ class Suspicions:
         """Who had long enough."""
         return [agent for agent, suspicion in self._open.items() if now >= suspicion.dead_at]
 
-    @property
-    def next_due(self) -> float:
-        """When somebody had long enough."""
-        return min((suspicion.dead_at for suspicion in self._open.values()), default=math.inf)
-
     def forgive(self, pause_s: float) -> None:
         """We slept for so long: nobody could refute in that time."""
         for suspicion in self._open.values():
             suspicion.since += pause_s
+        self._plan()
+
+    def _plan(self) -> None:
+        self.next_due = min((suspicion.dead_at for suspicion in self._open.values()), default=math.inf)
 
     def check(self, suspects: Iterable[AgentName]) -> None:
         """Assert the invariants, and that exactly `suspects` are suspected."""

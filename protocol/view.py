@@ -29,26 +29,17 @@ from protocol.digest import FORMAT, Digest
 from protocol.directory import Directory
 from protocol.dissemination import News, Pulls
 from protocol.effects import Effect, MemberChanged, RaiseIncarnation, Route, Send, Standing
+from protocol.health import LocalHealth
 from protocol.membership import Member, Membership
 from protocol.messages import MAX_COUNTER, Claim, Delta, Record, Records, Suspicion
 from protocol.names import AgentName
 from protocol.overlay import Overlay
 from protocol.profile import Profile
+from protocol.statistics import Counters
 from protocol.suspicion import Suspicions
 
 _FORMATS = (FORMAT,)
 _TRIES = 8  # Draws of a member that has a record, before all are looked through.
-
-
-class Counters(msgspec.Struct):
-    """What was refused or made good, since the start."""
-
-    name_conflicts: int = 0
-    records_refused: int = 0
-    refutations: int = 0
-    syncs_differing: int = 0
-    deltas_refused: int = 0
-    digests_unreadable: int = 0
 
 
 class View:
@@ -66,6 +57,7 @@ class View:
         self.news = News(profile)
         self.pulls = Pulls(patience_s=profile.want_s)
         self.suspicions = Suspicions(profile)
+        self.health = LocalHealth()
         self.overlay = Overlay(self.name, self.members, profile=profile, rng=rng, now=now)
         self._silence_s = profile.silence_s
         self._epochs = tuple(epochs)
@@ -110,6 +102,8 @@ class View:
             return []
         incarnation = claim.incarnation + 1
         self.counters.refutations += 1
+        if claim.status in ("suspect", "dead"):
+            self.health.worsen()  # Somebody missed our answers.
         base = self.record
         self.set_own(msgspec.structs.replace(base, incarnation=incarnation), now)
         self.news.add(self.name, now, base)

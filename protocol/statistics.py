@@ -1,0 +1,32 @@
+"""What a member counts, and how it stands."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Counters(msgspec.Struct):
+    """What was refused or made good, since the start."""
+
+    name_conflicts: int = 0
+    records_refused: int = 0
+    refutations: int = 0
+    syncs_differing: int = 0
+    deltas_refused: int = 0
+    digests_unreadable: int = 0
+
+
+class GossipStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """How a member stands. `health`: 0 well, 8 worst; `refused`: strangers for whom there was no room."""
+
+    members: int
+    living: int
+    suspected: int
+    gone: int
+    refused: int
+    sparse: bool
+    neighbours: int
+    heard: int
+    health: int
+    probes: int
+    counters: Counters
