@@ -205,14 +205,7 @@ def traffic(bench: Bench) -> list[Row]:
     floor = _record_bytes() * 0.01 * nodes / 1_000
     received = [one.bytes_per_node_s / 1_000]
     return [
-        row(
-            "received, 1 % change per second",
-            nodes,
-            [one.bytes_per_node_s / 1_000],
-            12.0,
-            "kB/s",
-            floor=floor,
-        ),
+        row("received, 1 % change per second", nodes, received, 12.0, "kB/s", floor=floor),
         row("  frames received", nodes, [one.frames_per_node_s], None, "/s"),
         row("  known to 100 %, the slowest", nodes, [slowest(one, ("change",), 100)], None, "s"),
     ]
