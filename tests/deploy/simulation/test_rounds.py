@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from deploy.simulation.rounds import Spread, _Model, spread
@@ -55,6 +56,17 @@ def test_neighbours_are_neighbours_both_ways(degree: int) -> None:
     links = [(a, int(b)) for a in range(301) for b in model.neighbours[a]]
 
     assert sorted(links) == sorted((b, a) for a, b in links)
+
+
+def test_an_exchange_works_where_all_its_frames_arrive() -> None:
+    model = _Model(10_001, LAN, 1, 0.2, 0.0, STILL)
+
+    model._reach(np.arange(1, 10_001, dtype=np.int32), 1.0, trips=3, frames=3, direct=True)
+
+    came = np.flatnonzero(np.isfinite(model.learned))
+    assert len(came) / 10_000 == pytest.approx(0.8**3, abs=0.02)
+    assert model.learned[came] == pytest.approx(1.003)
+    assert (model.direct.sum(), model.frames) == (len(came), 0)
 
 
 def test_what_all_copies_of_were_lost_is_made_good() -> None:
