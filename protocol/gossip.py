@@ -340,7 +340,7 @@ class GossipEngine:
         if welcome.mesh != self.mesh:
             return []
         had_joined = self.joined
-        effects = self._joining.on_welcome(welcome, sender, now, self._jittered(1.0))
+        effects = self._joining.on_welcome(welcome, sender, now)
         if had_joined:
             # We looked for lost members and found one: what each side holds of the other, dead ones
             # included, is settled now rather than at the next round.

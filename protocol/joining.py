@@ -6,6 +6,8 @@
 
 A member that has joined goes on saying hello, from time to time, to a seed that is none of its members and to
 one that died: after a partition one such word is enough, also where everybody was started again meanwhile.
+The first one after the start comes at a random moment, so that the hellos of a mesh that was started at once
+are spread over the whole interval: somebody says one every retry_s / members.
 
 Invariants:
  1. Only who has not joined is stopped by a refusal.
@@ -37,7 +39,7 @@ class Joining:
     ) -> None:
         """`seeds` are router addresses; without any, we are the mesh."""
         self.joined = not seeds
-        self.hello_at = now if seeds else now + profile.retry_s
+        self.hello_at = now if seeds else now + profile.retry_s * rng.random()
         self._view, self._mesh, self._profile, self._rng = view, mesh, profile, rng
         self._seeds = [Route(seed) for seed in seeds if seed != view.record.router]
         self._wait_s = profile.join_s
@@ -92,12 +94,12 @@ class Joining:
         effects.append(Send(back, Welcome(self._mesh, WIRE_VERSION, first)))
         return effects + [Send(back, Records(part)) for part in more]
 
-    def on_welcome(self, welcome: Welcome, sender: AgentName, now: float, jitter: float) -> list[Effect]:
+    def on_welcome(self, welcome: Welcome, sender: AgentName, now: float) -> list[Effect]:
         """We are in; `sender` told us of these."""
         if self.joined:
             return self._view.take_records(welcome.records, sender, now, relay=True)
         self.joined = True
-        self.hello_at = now + self._profile.retry_s * jitter
+        self.hello_at = now + self._profile.retry_s * self._rng.random()
         self._view.news.add(self._view.name, now)
         return self._view.take_records(welcome.records, sender, now, relay=False)
 
