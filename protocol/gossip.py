@@ -188,6 +188,10 @@ class GossipEngine:
             effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
         for agent in self._pulls.overdue(now):
             self._pulls.want(agent, self._view.near_route(besides=agent), now)
+            # What nobody has may be a lie: told so, its owner outbids it.
+            member, route = self.members.get(agent), self._view.route_to(agent)
+            if member is not None and route is not None:
+                effects.append(Send(route, Announce((member.claim,))))
         return [*effects, *self._pulls.take()]
 
     def _beat(self, now: float) -> list[Effect]:
