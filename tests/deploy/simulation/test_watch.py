@@ -70,12 +70,24 @@ def test_who_is_gone_or_was_in_trouble_just_now_is_not_counted() -> None:
     one.excuse_all(mesh.now)
     say(mesh, BURIED)
     assert one.false_deaths == 1
-    one.settled()
-    say(mesh, BURIED)
-    assert one.false_deaths == 2
+    mesh.run(seconds=5.1)
     mesh.crash("b")
     say(mesh, BURIED)
-    assert one.false_deaths == 2
+    assert one.false_deaths == 1
+
+
+def test_a_mesh_that_is_whole_again_is_excused_for_the_grace_from_then_on() -> None:
+    mesh, one = watched()
+
+    one.excuse_all(mesh.now + 100.0)
+    one.settled()
+    mesh.run(seconds=4.9)
+    say(mesh, BURIED)
+    assert one.false_deaths == 0
+    mesh.run(seconds=0.2)
+    say(mesh, BURIED)
+
+    assert one.false_deaths == 1
 
 
 @pytest.mark.parametrize("how", ["heard", "looked at"])
