@@ -76,8 +76,8 @@ class Watch:
         self._all_excused = until + self.grace_s
 
     def settled(self) -> None:
-        """All directories are equal: the trouble is over, sooner than it had to be. What it made members suspect
-        they may still believe, so that the grace begins now.
+        """All directories are equal: the trouble is over, sooner than it had to be. What it made
+        members suspect they may still believe, so that the grace begins now.
         """
         if math.isfinite(self._all_excused):
             self._all_excused = min(self._all_excused, self.mesh.now + self.grace_s)
