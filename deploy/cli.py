@@ -14,6 +14,7 @@ from deploy import (
     mesh_commands,
     process_commands,
     relation_commands,
+    simulate_commands,
     trial_commands,
     upkeep_commands,
 )
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for commands in (
     trial_commands,
+    simulate_commands,
     memory_commands,
     log_commands,
     relation_commands,

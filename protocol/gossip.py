@@ -188,6 +188,10 @@ class GossipEngine:
             effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
         for agent in self._pulls.overdue(now):
             self._pulls.want(agent, self._view.near_route(besides=agent), now)
+            # What nobody has may be a lie: told so, its owner outbids it.
+            member, route = self.members.get(agent), self._view.route_to(agent)
+            if member is not None and route is not None:
+                effects.append(Send(route, Announce((member.claim,))))
         return [*effects, *self._pulls.take()]
 
     def _beat(self, now: float) -> list[Effect]:
@@ -247,7 +251,7 @@ class GossipEngine:
         if member is not None and not _is_another(message, member):
             if member.is_living:
                 member.heard_at = now
-            if member.status != "alive" and isinstance(message, _SIGNS):
+            if isinstance(message, _SIGNS) and (member.status != "alive" or _is_behind(message, member)):
                 effects += self._confront(member, message, route)
         if route is None:
             self.overlay.heard(sender, now)
@@ -388,6 +392,15 @@ class GossipEngine:
         """Assert the invariants at the head of view.py and probing.py."""
         self._view.check()
         self.prober.check()
+
+
+def _is_behind(message: Gossip, member: Member) -> bool:
+    """Whether a member says less of itself than others said of it: a lie, or it lost its own count. It would
+    be lacking for ever unless it is told, and outbids that.
+    """
+    if not isinstance(message, Heartbeat | Neighbour | Ack) or message.incarnation == 0:
+        return False
+    return (message.incarnation, message.version) < (member.incarnation, member.version)
 
 
 def _is_another(message: Gossip, member: Member) -> bool:

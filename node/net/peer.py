@@ -73,8 +73,16 @@ class Peer:
     """One member. Not thread-safe: whoever calls it holds the driver's lock."""
 
     def __init__(
-        self, engine: GossipEngine, asks: AskTable, transport: Transport, hooks: Hooks | None = None
+        self,
+        engine: GossipEngine,
+        asks: AskTable,
+        transport: Transport,
+        hooks: Hooks | None = None,
+        *,
+        decode: Callable[[bytes], tuple[AgentName, Message]] = wire.decode,
     ) -> None:
+        """`decode` is `wire.decode`, or one that gives the same and remembers it."""
+        self._decode = decode
         self.engine, self.asks, self.transport = engine, asks, transport
         self.hooks = hooks or Hooks()
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
@@ -86,7 +94,7 @@ class Peer:
         self._frames_in += 1
         self._bytes_in += len(received.frame)
         try:
-            sender, message = wire.decode(received.frame)
+            sender, message = self._decode(received.frame)
         except MalformedFrame as error:
             self._drop(error.reason, str(error))
             return
@@ -117,6 +125,8 @@ class Peer:
 
     def next_deadline(self) -> float:
         """When `on_tick` must be called next."""
+        if not self._waiting:
+            return self.engine.next_deadline()
         return min(self.engine.next_deadline(), self.asks.next_deadline())
 
     def ask(

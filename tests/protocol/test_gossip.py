@@ -247,6 +247,20 @@ def test_a_record_that_does_not_come_is_asked_for_elsewhere() -> None:
     assert sent(effects, "carol")[-1:] == [Get(("bob",))]
 
 
+def test_who_is_said_to_have_a_record_that_nobody_has_is_told_and_outbids_it() -> None:
+    alice, bob = joined("alice", "bob")
+    hear(alice, 1.0, "mallory", Announce((Claim("bob", 1, 4, "alive"),)))
+
+    told = sent(alice.on_tick(1.1 + PROFILE.want_s), "bob")
+
+    assert Announce((Claim("bob", 1, 4, "alive"),)) in told
+    (records,) = sent(hear(bob, 2.0, "alice", Announce((Claim("bob", 1, 4, "alive"),))), "alice")
+    hear(alice, 2.0, "bob", records)
+    member = alice.members.get("bob")
+    assert member is not None
+    assert (member.incarnation, member.lacks_record) == (2, False)
+
+
 def test_records_are_given_for_the_living_and_the_news_for_the_gone() -> None:
     (alice,) = joined("alice", "bob", "carol")[:1]
     hear(alice, 1.0, "bob", Announce((Claim("carol", 1, 1, "left"),)))

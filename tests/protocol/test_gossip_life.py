@@ -166,6 +166,21 @@ def test_a_suspect_that_is_heard_is_told_so_that_it_can_refute() -> None:
     assert status(alice, "bob") == "alive"
 
 
+def test_a_member_that_says_less_of_itself_than_was_said_of_it_is_told_and_outbids_it() -> None:
+    alice, bob = joined("alice", "bob")
+    hear(alice, 1.0, "mallory", Announce((Claim("bob", 1, 4, "alive"),)))
+    assert status(alice, "bob") == "alive"
+
+    told = hear(alice, 2.0, "bob", Heartbeat(1, 1, 0), published=True)
+
+    (claim,) = [
+        one for message in sent(told, "bob") if isinstance(message, Announce) for one in message.claims
+    ]
+    hear(bob, 2.0, "alice", Announce((claim,)))
+    assert (claim.version, bob.record.incarnation) == (4, 2)
+    assert sent(hear(alice, 3.0, "bob", Heartbeat(2, 1, 0), published=True), "bob") == [Get(("bob",))]
+
+
 def test_who_comes_back_to_life_is_a_lead_again_before_its_new_record_came() -> None:
     (alice,) = joined("alice", "bob", "carol", bob="bitcoin")[:1]
     hear(alice, 1.0, "carol", Announce((Claim("bob", 1, 1, "dead"),)))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
-from node.net.peer import Peer
-from node.net.simnet import SimMember, SimMesh, SimTransport
+from node.net.simnet import SimMesh, SimTransport
 from node.net.transport import Received, Transport
 from node.net.zeromq import ZmqTransport
 from protocol.names import AgentName
@@ -51,10 +50,8 @@ class SimWorld:
 
     def member(self, name: str) -> Transport:
         """See `World`."""
-        agent = AgentName(name)
-        transport = SimTransport(self._mesh, agent, name)
-        listener = cast(Peer, _Listener(self.received[name]))
-        self._mesh.members[agent] = SimMember(peer=listener, transport=transport)
+        transport = SimTransport(self._mesh, AgentName(name), name)
+        self._mesh.attach(_Listener(self.received[name]), transport)
         return transport
 
     def step(self) -> None:
@@ -71,6 +68,9 @@ class _Listener:
 
     def on_received(self, _now: float, received: Received) -> None:
         self._received.append(received)
+
+    def on_tick(self, _now: float) -> None:
+        """Never due."""
 
     def next_deadline(self) -> float:
         return float("inf")

@@ -1,0 +1,1 @@
+"""Whole meshes on one core: scenarios, the runs of them, what is watched, and what is drawn of it."""
