@@ -301,7 +301,7 @@ def _reasons(found: Recall) -> Table:
     from rich.table import Table
 
     hops = ", ".join(f"{count} {stage}" for stage, count in found.hops.items() if count)
-    columns = ("candidate", "words", "feedback", "cosine", "neighbours", "score", "quoted")
+    columns = ("candidate", "words", "feedback", "cosine", "neighbours", "links", "score", "quoted")
     table = Table(*columns, box=None, header_style="dim", title=f"look-ups: {hops}", title_justify="left")
     quoted = {item.path for item in found.items}
     for reason in found.reasons[:_REASONS_SHOWN]:
@@ -311,6 +311,7 @@ def _reasons(found: Recall) -> Table:
             f"{reason.feedback:+.2f}",
             "" if reason.cosine is None else f"{reason.cosine:.2f}",
             f"{reason.neighbours:+.2f}",
+            f"{reason.links:+.2f}",
             f"{reason.score:.2f}",
             "yes" if reason.path in quoted else "",
         )

@@ -6,7 +6,7 @@ its path, until it is revoked or the path is erased.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import apsw
@@ -37,6 +37,13 @@ _AROUND = """
     SELECT l.target, l.path, l.kind, l.weight, v.title
     FROM json_each(?1) at JOIN links l ON l.target = at.value
     JOIN head h ON h.path = l.path JOIN versions v ON v.id = h.latest"""
+
+_LINKED = """
+    SELECT at.value, h.latest, l.weight FROM json_each(?1) at JOIN versions v ON v.id = at.value
+    JOIN links l ON l.path = v.path JOIN head h ON h.path = l.target
+    UNION
+    SELECT at.value, h.latest, l.weight FROM json_each(?1) at JOIN versions v ON v.id = at.value
+    JOIN links l ON l.target = v.path JOIN head h ON h.path = l.path"""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +111,11 @@ class Relations:
         """Links from and to `path`, the heaviest first."""
         rows = self._readers.rows(_LINKS, (check_path(path),))
         return [Link(path=at, target=to, kind=kind, weight=weight) for at, to, kind, weight in rows]
+
+    def linked(self, ids: Iterable[int]) -> list[tuple[int, int, float]]:
+        """(one of these versions, the latest version of a memory linked with it either way, weight)."""
+        values = (msgspec.json.encode(list(ids)).decode(),)
+        return [(at, to, weight) for at, to, weight in self._readers.rows(_LINKED, values)]
 
     def explore(self, path: str, depth: int, limit: int) -> list[Step]:
         """What is linked with `path` over at most `depth` links: nearest, then strongest first."""

@@ -48,6 +48,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     feedback: float
     cosine: float | None
     neighbours: float
+    links: float
     score: float
 
 
@@ -101,21 +102,25 @@ def gather(
         )
     scores = context.with_neighbours(alone, _beside(store, alone, visibilities), size, peak)
 
+    beside = scores
+    links = store.relations.linked(scores.best(context.LINKED_MEMORIES))
+    scores = context.with_links(scores, links)
     best = scores.best(max(LEAST, budget_tokens // TOKENS_A_CANDIDATE))
     hops["sqlite"] += int(not by_words.holds(best))
     by_id = _fetched(store, best, visibilities)
     found = [by_id[at] for at in best if at in by_id]
     told = scores.at(np.array([one.id for one in found], np.int64)).tolist()
-    return Gathered(found, told, hops, Signs(by_words, feedback, cosines, alone, scores))
+    return Gathered(found, told, hops, Signs(by_words, feedback, cosines, alone, beside, scores))
 
 
 class Signs(NamedTuple):
-    """Scores by words, by feedback, cosines by meaning, all of them as one, and that with neighbours."""
+    """Scores by words, by feedback, cosines by meaning, all as one, that with neighbours, and with links."""
 
     by_words: Scores
     feedback: Scores
     cosines: Scores
     alone: Scores
+    beside: Scores
     together: Scores
 
     def reasons(self, found: Sequence[Found]) -> tuple[Reason, ...]:
@@ -123,14 +128,15 @@ class Signs(NamedTuple):
         ids = np.array([one.id for one in found], np.int64)
         words, feedback = self.by_words.at(ids), self.feedback.at(ids)
         cosines = self.cosines.at(ids, math.nan)
-        alone, together = self.alone.at(ids), self.together.at(ids)
+        alone, beside, together = self.alone.at(ids), self.beside.at(ids), self.together.at(ids)
         return tuple(
             Reason(
                 path=one.path,
                 words=float(words[at]),
                 feedback=float(feedback[at]),
                 cosine=None if math.isnan(cosines[at]) else float(cosines[at]),
-                neighbours=float(together[at] - alone[at]),
+                neighbours=float(beside[at] - alone[at]),
+                links=float(together[at] - beside[at]),
                 score=float(together[at]),
             )
             for at, one in enumerate(found)

@@ -37,6 +37,9 @@ the matter."""
 _TOWARDS_BEST = 0.3  # Of the best memory's vector, added to the question's.
 _NEIGHBOUR_GAIN = 3.0
 _NEIGHBOUR_CAP = 0.4  # Of a neighbour's score, at most; half of that for the next but one.
+LINKED_MEMORIES = 4
+"""The best so many pass some of their scores on over their links."""
+_LINK_SHARE = 0.5  # Over a link of weight 1.
 _DIFFUSE, _PEAKED = 3.5, 5.0
 """Standard deviations by which the nearest memory stands out: up to the first, neighbours count in full; from
 the second on it alone is meant, and what stands beside it is only beside it."""
@@ -211,6 +214,18 @@ def with_neighbours(scores: Scores, beside: Beside | None, size: int | None, pea
         np.concatenate(
             [scores.values, shares * scores.at(beside.firsts), shares * scores.at(beside.seconds)]
         ),
+    )
+
+
+def with_links(scores: Scores, links: Iterable[tuple[int, int, float]]) -> Scores:
+    """Scores plus a share of those that are linked with them; `links`: from, to, weight."""
+    rows = np.array(list(links), np.float64).reshape(-1, 3)
+    if not len(rows):
+        return scores
+    passed_on = _LINK_SHARE * rows[:, 2] * scores.at(rows[:, 0].astype(np.int64))
+    return _summed(
+        np.concatenate([scores.ids, rows[:, 1].astype(np.int64)]),
+        np.concatenate([scores.values, passed_on]),
     )
 
 

@@ -122,3 +122,21 @@ def test_an_explained_answer_says_why_each_candidate_is_one(tmp_path: Path) -> N
     assert [reason.score for reason in found.reasons] == sorted(
         (reason.score for reason in found.reasons), reverse=True
     )
+
+
+def test_what_is_linked_with_the_answer_is_recalled_after_it_and_says_so(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", check_agent_name("a")) as store:
+        store.remember(Draft(text="The ingress needs a certificate.", path="/ingress"))
+        store.remember_many([Draft(text=f"Unrelated note {n}.", path=f"/n/{n}") for n in range(9)])
+        store.remember(Draft(text="Vault hands out secrets.", path="/vault"))
+        store.remember(Draft(text="Nobody but me may see this.", path="/mine", visibility="private"))
+        store.relations.link("/vault", "/ingress", "used-by", 1.0)
+        store.relations.link("/ingress", "/mine", "see", 1.0)
+
+        found = recall(store, "certificate for the ingress", 100, explain=True)
+        by_others = recall(store, "certificate for the ingress", 100, visibilities={"listed"})
+
+    assert [item.path for item in found.items][:1] == ["/ingress"]
+    assert {"/vault", "/mine"} <= {item.path for item in found.items}
+    assert {reason.path: reason.links > 0.0 for reason in found.reasons}["/vault"]
+    assert {item.path for item in by_others.items} == {"/ingress", "/vault"}
