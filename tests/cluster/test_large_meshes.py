@@ -191,7 +191,7 @@ def test_news_reaches_the_living_while_a_fifth_died_and_a_fifth_of_the_frames_is
 
     mesh.learn("agent-000", ["volcano"])
 
-    seconds_until(mesh, lambda: know(mesh, "volcano", "agent-000") == 80, within_s=6.0)
+    seconds_until(mesh, lambda: know(mesh, "volcano", "agent-000") == 80, within_s=10.0)
 
 
 def test_a_quiet_mesh_says_little() -> None:
