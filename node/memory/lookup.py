@@ -51,7 +51,7 @@ class Lookup:
             return self._search.score(connection, wanted, limit=limit, visibilities=visibilities)
 
     def holders(self, wanted: Sequence[str]) -> dict[str, int]:
-        """How many memories hold each of these terms; 65,536 stands for more, too."""
+        """How many memories hold each of these terms; 16,384 stands for more, too."""
         with self._reading() as connection:
             return self._search.holders(connection, wanted)
 

@@ -36,6 +36,7 @@ _LISTS = f"SELECT asked.value, {_LIST.format(condition='term = asked.value')} FR
 _LIST_OF_MANY = f"SELECT ?1, {_LIST.format(condition='term >= ?1 AND term <= ?3')}"
 _SIZES = "SELECT group_concat(id), group_concat(hex(sz), '') FROM words_docsize"
 _NO_LIMIT = -1
+_MOST_REMEMBERED = 4_096
 _PAST_EVERY_CHARACTER = "\U0010ffff"
 _MOST_HALVES = 255
 
@@ -93,6 +94,7 @@ class Postings:
         self._bytes = 0
         self._lengths: NDArray[np.uint32] | None = None
         self._deaths = 0
+        self._too_many: dict[str, int] = {}  # Terms that have more occurrences than so many.
         self._live = 0
         self._total = 0
 
@@ -105,10 +107,14 @@ class Postings:
             self._measure(connection)
             found = {term: self._at_hand(term) for term in terms}
             missing = [term for term, held in found.items() if held is None]
+            if most >= 0:  # Reading so much of them again would find the same.
+                missing = [term for term in missing if self._too_many.get(term, -1) < most]
             for term, entries in _entries(connection, missing, most):
                 held = _NOBODY if entries is None else _merged(entries, most)
                 found[term] = held
-                if held is not None and not stands_for_many(term):
+                if held is None:
+                    self._remember_as_too_many(term, most)
+                elif not stands_for_many(term):
                     self._keep(term, _List(held, self._deaths))
             return found
 
@@ -145,6 +151,7 @@ class Postings:
                 if at < len(self._lengths) and self._lengths[at]:
                     self._set_length(at, 0)
                     self._deaths += 1
+                    self._too_many.clear()
 
     def _add(self, at: int, columns: Sequence[Sequence[str]]) -> None:
         found: Counter[str] = Counter()
@@ -165,6 +172,11 @@ class Postings:
         if known.deaths != self._deaths:
             self._bury(known)
         return known.held
+
+    def _remember_as_too_many(self, term: str, most: int) -> None:
+        if len(self._too_many) >= _MOST_REMEMBERED:
+            self._too_many.clear()
+        self._too_many[term] = most
 
     def _keep(self, term: str, made: _List) -> None:
         if made.size_bytes > self._most_bytes:

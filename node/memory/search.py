@@ -27,7 +27,7 @@ from protocol.topics import first_place
 MAX_SCANNED = 16_384
 """Entries that choose the candidates. Higher lets commoner words choose; each thousand costs 20 us."""
 
-MAX_LISTED = 65_536
+MAX_LISTED = 16_384
 """Occurrences of a term whose list is read; a commoner one tells next to nothing beside any other."""
 
 RESCORED = 256

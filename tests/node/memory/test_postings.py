@@ -67,7 +67,9 @@ def test_a_term_in_too_many_memories_is_not_read_whole(tmp_path: Path) -> None:
         few = postings.read(store._readers.get(), ["walrus"], most=29)
         all_of_them = postings.read(store._readers.get(), ["walrus"], most=30)
 
-    assert few == {"walrus": None}
+        again = postings.read(store._readers.get(), ["walrus"], most=29)
+
+    assert few == again == {"walrus": None}
     assert all_of_them["walrus"] is not None
     assert all_of_them["walrus"].ids.tolist() == list(range(1, 31))
 
