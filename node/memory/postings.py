@@ -37,6 +37,7 @@ _LIST_OF_MANY = f"SELECT ?1, {_LIST.format(condition='term >= ?1 AND term <= ?3'
 _SIZES = "SELECT group_concat(id), group_concat(hex(sz), '') FROM words_docsize"
 _NO_LIMIT = -1
 _MOST_REMEMBERED = 4_096
+_TOO_OFTEN = 4  # Occurrences in a memory, on average, with which a term's list is taken for too long.
 _PAST_EVERY_CHARACTER = "\U0010ffff"
 _MOST_HALVES = 255
 
@@ -99,16 +100,21 @@ class Postings:
         self._total = 0
 
     def read(self, connection: apsw.Connection, terms: Iterable[str], *, most: int) -> dict[str, Held | None]:
-        """The lists of these terms; None for one with more than `most` occurrences, which is not read whole.
+        """The lists of these terms; None for one that more than `most` memories hold, which is not read
+        whole.
 
         A term of one character beyond ASCII stands for all that begin with it.
         """
         with self._lock:
             self._measure(connection)
-            found = {term: self._at_hand(term) for term in terms}
+            found = {term: self._at_hand(term, most) for term in terms}
             missing = [term for term, held in found.items() if held is None]
             if most >= 0:  # Reading so much of them again would find the same.
-                missing = [term for term in missing if self._too_many.get(term, -1) < most]
+                missing = [
+                    term
+                    for term in missing
+                    if term not in self._lists and self._too_many.get(term, -1) < most
+                ]
             for term, entries in _entries(connection, missing, most):
                 held = _NOBODY if entries is None else _merged(entries, most)
                 found[term] = held
@@ -164,14 +170,14 @@ class Postings:
             known.append(at, found[term])
             self._bytes += known.size_bytes - before
 
-    def _at_hand(self, term: str) -> Held | None:
+    def _at_hand(self, term: str, most: int) -> Held | None:
         known = self._lists.get(term)
         if known is None:
             return None
         self._lists.move_to_end(term)
         if known.deaths != self._deaths:
             self._bury(known)
-        return known.held
+        return None if known.count > most >= 0 else known.held
 
     def _remember_as_too_many(self, term: str, most: int) -> None:
         if len(self._too_many) >= _MOST_REMEMBERED:
@@ -235,8 +241,9 @@ def stands_for_many(term: str) -> bool:
 def _entries(
     connection: apsw.Connection, terms: Sequence[str], most: int
 ) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
-    """By term its occurrences, 8 * id + halves, at most one more than `most`; None where there are none."""
-    limit = most + 1 if most >= 0 else _NO_LIMIT
+    """By term its occurrences, 8 * id + halves, more than `_TOO_OFTEN` times `most` at the most; None for
+    none."""
+    limit = _TOO_OFTEN * most + 1 if most >= 0 else _NO_LIMIT
     single = [term for term in terms if not stands_for_many(term)]
     if single:
         for term, joined in connection.execute(_LISTS, (msgspec.json.encode(single).decode(), limit)):
@@ -253,13 +260,15 @@ def _numbers(joined: str) -> NDArray[np.int64]:
 
 
 def _merged(entries: NDArray[np.int64], most: int) -> Held | None:
-    """One entry for each memory; None for more occurrences than `most`."""
-    if len(entries) > most >= 0:
+    """One entry for each memory; None for more of them than `most`."""
+    if len(entries) > _TOO_OFTEN * most >= 0:
         return None
     if np.any(entries[1:] < entries[:-1]):
         entries = np.sort(entries)
     ids, halves = entries >> 3, entries & 7
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+    if len(starts) > most >= 0:
+        return None
     if len(starts) < len(ids):
         ids, halves = ids[starts], np.minimum(np.add.reduceat(halves, starts), _MOST_HALVES)
     return Held(ids.astype(np.uint32), halves.astype(np.uint8))

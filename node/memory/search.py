@@ -28,7 +28,7 @@ MAX_SCANNED = 16_384
 """Entries that choose the candidates. Higher lets commoner words choose; each thousand costs 20 us."""
 
 MAX_LISTED = 16_384
-"""Occurrences of a term whose list is read; a commoner one tells next to nothing beside any other."""
+"""Memories that hold a term whose list is read; a commoner one tells next to nothing beside any other."""
 
 RESCORED = 256
 """Of the best by rare terms, so many are looked at again for the common ones."""

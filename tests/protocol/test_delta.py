@@ -89,6 +89,17 @@ def test_flips_that_are_none_are_refused(packed: bytes) -> None:
     assert unpack_flips(packed, limit=1_000_000) is None
 
 
+def test_a_position_just_beyond_the_digest_is_refused() -> None:
+    base = record()
+    bits = 8 * len(base.digest.bits)
+    delta = delta_of(base, record(version=2), limit_bytes=99)
+    assert delta is not None
+
+    assert unpack_flips(pack_flips([bits - 1]), limit=bits) == [bits - 1]
+    assert unpack_flips(pack_flips([bits]), limit=bits) is None
+    assert apply_delta(base, msgspec.structs.replace(delta, flips=pack_flips([bits]))) is None
+
+
 def test_a_topic_more_costs_about_a_byte_for_each_hash() -> None:
     base = record(frozenset(f"topic-{number}" for number in range(50)))
 

@@ -177,15 +177,18 @@ def test_confirmations_shorten_a_suspicion_and_are_told_on() -> None:
         Suspicion("ivan", 1, ("x1", "x2", "x3", "x4")),
         Suspicion("ivan", 2, ("bob", "carol", "dave", "erin")),
         Suspicion("ivan", 1, ("ivan", "ivan", "bob", "bob")),
+        Suspicion("ivan", 1, ("erin", "frank", "grace", "heidi")),
     ],
-    ids=["strangers", "another incarnation", "itself, and one twice"],
+    ids=["strangers", "another incarnation", "itself, and one twice", "the dead"],
 )
 def test_accusers_that_do_not_count_shorten_nothing(suspicion: Suspicion) -> None:
     alice = large()
-    hear(alice, 1.0, "bob", Announce((Claim("ivan", 1, 1, "suspect"),)), published=True)
+    gone = [Claim(agent, 1, 1, "dead") for agent in ("erin", "frank", "grace", "heidi")]
+    hear(alice, 1.0, "bob", Announce((Claim("ivan", 1, 1, "suspect"), *gone)), published=True)
 
     hear(alice, 1.1, "carol", Announce((), (), (), (suspicion,)), published=True)
-    alice.on_tick(1.0 + 0.9 * SMALL.suspicion_s)
+    for share in (0.2, 0.4, 0.6, 0.9):  # In steps, or it would be taken for a pause of our own.
+        alice.on_tick(1.0 + share * SMALL.suspicion_s)
 
     assert status(alice, "ivan") == "suspect"
 

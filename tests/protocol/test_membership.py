@@ -192,6 +192,18 @@ def test_a_member_lacks_its_record_until_the_newest_came_and_never_when_gone() -
     assert not member.lacks_record
 
 
+def test_the_gone_stand_in_the_order_in_which_they_went_the_last_time() -> None:
+    members = table(claim("a"), claim("b"))
+    members.apply(claim("a", status="dead"), 1.0)
+    members.apply(claim("b", status="dead"), 2.0)
+
+    members.apply(claim("a", incarnation=2, status="dead"), 3.0)
+
+    assert list(members.gone) == ["b", "a"]
+    assert [member.agent for member in members.outlived(12.5, 10.0, 10.0)] == ["b"]
+    assert [member.agent for member in members.outlived(13.5, 10.0, 10.0)] == ["b", "a"]
+
+
 # -- comparison
 
 

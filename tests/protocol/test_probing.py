@@ -61,11 +61,11 @@ def test_one_silent_member_is_pinged_each_period_and_each_of_them_in_its_turn() 
     alone = Alone("a", "b", "c")
     pinged = []
     for turn in range(3):
-        now = SILENT + 1.2 * PROFILE.probe_s * turn
-        ((route, message),) = alone.tick(now)[0]
+        moment = SILENT + 1.2 * PROFILE.probe_s * turn
+        ((route, message),) = alone.tick(moment)[0]
         assert isinstance(message, Ping)
         pinged.append(route)
-        alone.prober.on_ack(name(route[6]), Ack(message.nonce), now)
+        alone.prober.on_ack(name(route[6]), Ack(message.nonce), moment)
 
     assert sorted(pinged) == ["tcp://a:1", "tcp://b:1", "tcp://c:1"]
 
