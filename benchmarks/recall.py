@@ -1,9 +1,12 @@
-"""Search and recall at 10,000 and 100,000 memories, by words and topics.
+"""Search and recall at 10,000 and 100,000 memories, by words and topics; with `--vectors` by meaning, too.
 
 Sentences of 40 to 60 words by Zipf's law. Raw limit in the same run, in turns: plain FTS5 over the same
 texts, `ORDER BY rank LIMIT 10`, for the same words.
 
-    python benchmarks/recall.py [--quick] [--json PATH]
+With `--vectors` each question is embedded by the warm encoder of this host. The first 1,000 memories have
+their own vectors; to embed all would take an hour, so each of the others has one of those, turned a little.
+
+    python benchmarks/recall.py [--quick] [--vectors] [--json PATH]
 """
 
 from __future__ import annotations
@@ -15,17 +18,23 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
+import numpy as np
 from rich.progress import track
 
 from benchmarks.report import Columns, arguments, report
 from benchmarks.writes import texts
+from node.encoder.client import EncoderClient
+from node.encoder.index import VectorIndex
+from node.encoder.meaning import Meaning
 from node.memory import Draft, Store
 from node.recall import recall
 from node.recall.counting import count_some
+from node.recall.recall import Understand
 from protocol.names import check_agent_name
 
 TARGETS_MS = {
@@ -35,7 +44,10 @@ TARGETS_MS = {
     ("search, two common words", 100_000): 8.0,
     ("recall, 1,000 tokens", 10_000): 1.5,
     ("recall, 1,000 tokens", 100_000): 4.0,
+    ("recall by meaning, too", 10_000): 8.0,
+    ("recall by meaning, too", 100_000): 15.0,
 }
+EMBEDDED = 1_000
 BUDGET_TOKENS = 1_000
 BATCH = 1_000
 
@@ -76,6 +88,26 @@ def questions_of(rows: Sequence[str], count: int) -> dict[str, list[str]]:
     }
 
 
+def understanding(store: Store, rows: Sequence[str], encoder: EncoderClient) -> Understand:
+    """Vectors for all memories, in an index as a node keeps it."""
+    own = encoder.embed(rows[:EMBEDDED], bulk=True, timeout_s=600.0)
+    index = VectorIndex()
+    draw = np.random.default_rng(5)
+    for start in range(0, len(rows), BATCH):
+        count = min(BATCH, len(rows) - start)
+        turned = own[np.arange(start, start + count) % len(own)]
+        if start >= EMBEDDED:
+            turned = turned + draw.normal(0.0, 0.02, turned.shape).astype(np.float32)
+        index.add(range(start + 1, start + 1 + count), turned)
+
+    def understand(question: str) -> Meaning | None:
+        vector = encoder.try_query(question, 5.0)
+        return None if vector is None else Meaning(index, vector)
+
+    understand("warm")
+    return understand
+
+
 def settle(store: Store, question: str) -> None:
     """What the housekeeper of a node does while nobody writes."""
     recall(store, question, BUDGET_TOKENS)
@@ -85,7 +117,7 @@ def settle(store: Store, question: str) -> None:
         pass
 
 
-def measure(size: int, count: int) -> list[dict[str, Any]]:
+def measure(size: int, count: int, encoder: EncoderClient | None) -> list[dict[str, Any]]:
     """All of them over one store of `size` memories."""
     rows = list(itertools.islice(texts(), size))
     asked = questions_of(rows, count)
@@ -97,10 +129,14 @@ def measure(size: int, count: int) -> list[dict[str, Any]]:
             for start in track(range(0, size, BATCH), description=f"{size:,} memories"):
                 store.remember_many([Draft(text=text) for text in rows[start : start + BATCH]])
             settle(store, rows[0][:100])
+            by_meaning = None if encoder is None else understanding(store, rows, encoder)
+            if by_meaning is not None:
+                asked["recall by meaning, too"] = asked["recall, 1,000 tokens"]
             for what, questions in asked.items():
                 ask: Callable[[str], object] = store.search
                 if what.startswith("recall"):
-                    ask = lambda question: recall(store, question, BUDGET_TOKENS)  # noqa: E731
+                    understand = None if what.startswith("recall,") else by_meaning
+                    ask = partial(recall, store, budget_tokens=BUDGET_TOKENS, understand=understand)
                 limit, figure = taken_ms(plain, questions), taken_ms(ask, questions)
                 target = TARGETS_MS.get((what, size))
                 p50 = statistics.median(figure)
@@ -119,9 +155,14 @@ def measure(size: int, count: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--vectors", action="store_true", help="with the real encoder")
+    options = parser.parse_args()
     sizes = (10_000,) if options.quick else (10_000, 100_000)
-    rows = [row for size in sizes for row in measure(size, 200 if options.quick else 400)]
+    with tempfile.TemporaryDirectory(prefix="avm-") as place, EncoderClient(Path(place)) as encoder:
+        used = encoder if options.vectors else None
+        rows = [row for size in sizes for row in measure(size, 200 if options.quick else 400, used)]
+        encoder.stop_server()
     columns: Columns = {
         "p50 ms": lambda row: row["p50_ms"],
         "p99 ms": lambda row: row["p99_ms"],
