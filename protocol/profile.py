@@ -97,8 +97,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Above `full_mesh`: the same, but what rides along comes once from every neighbour. With n neighbours a
     pull of a record of r bytes costs r + 60, so n x relay_bytes should not be far above that."""
     member_limit: int = 100_000
-    """Members and tombstones at most; strangers beyond that are refused. A member costs about 1.2 KiB and
-    twice its digest: 150 MB for 100,000 with the smallest digest of 128 bytes, 1.8 GB with the largest."""
+    """Members and tombstones at most; strangers beyond that are refused. A member costs about 1.5 KiB and
+    twice its digest: 180 MB for 100,000 with the smallest digest of 128 bytes, 1.8 GB with the largest."""
 
     @classmethod
     def local(cls) -> Self:
