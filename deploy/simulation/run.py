@@ -87,7 +87,6 @@ class Prepared:
         self.watch = Watch(self.mesh, grace_s=grace_s(self.mesh.profile, scenario.nodes))
         self.story = Story(scenario, self.mesh, self.watch)
         self.story.begin()
-        self.story.acquaint()
 
     @staticmethod
     def key_of(scenario: Scenario) -> tuple[object, ...]:

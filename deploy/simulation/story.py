@@ -36,11 +36,6 @@ class Story:
         self._names = 0
         self._learned = 0
 
-    def reseed(self, scenario: Scenario) -> None:
-        """What happens is told by `scenario`, and drawn from the seed of the mesh."""
-        self.scenario = scenario
-        self._rng.seed(f"story {self.mesh.seed}")
-
     # -- the start
 
     def begin(self) -> None:
@@ -48,19 +43,18 @@ class Story:
         scenario = self.scenario
         names = [self._new_name() for _ in range(scenario.nodes)]
         self.seeds = names[: scenario.seeds]
-        is_settled = scenario.start == "settled"
         for name in names:
             known = [seed for seed in self.seeds if AgentName(seed) in self.mesh.members and seed != name]
-            self._start(name, seeds=[] if is_settled else known)
-
-    def acquaint(self) -> None:
-        """Where the scenario starts settled: let all know each other, and whom to look for later."""
+            self._start(name, seeds=known)
         if self.scenario.start == "settled":
             self.mesh.acquaint()
-            for member in self.mesh.members.values():
-                for seed in self.seeds:
-                    address = self.mesh.members[AgentName(seed)].transport.router_address
-                    member.engine.add_seed(self.mesh.now, address)
+
+    def reseed(self, scenario: Scenario) -> None:
+        """What happens is told by `scenario`, and drawn from the seed of the mesh."""
+        self.scenario = scenario
+        self._rng.seed(f"story {self.mesh.seed}")
+        if scenario.start == "settled":
+            self.mesh.welcome()
 
     def _start(self, name: str, *, seeds: Sequence[str], same_address: bool = False) -> SimMember:
         own = [f"of-{name}", *(f"{name}-{number}" for number in range(self.scenario.topics))]

@@ -22,14 +22,17 @@ from node.net.transport import Received
 from protocol.ask import AskTable
 from protocol.digest import EMPTY, Announced, Digest
 from protocol.directory import Lead
+from protocol.effects import Route
 from protocol.gossip import GossipEngine
-from protocol.messages import Record, Records, Role
+from protocol.messages import Record, Records, Role, Welcome
 from protocol.names import AgentName
 from protocol.profile import Profile
+from protocol.wire import WIRE_VERSION
 
 __all__ = ["Conditions", "SimMember", "SimMesh", "SimTransport"]
 
 _NOBODY: Final[dict[SimTransport, AgentName]] = {}
+_MESH: Final = "sim"
 _NUDGE_S: Final = 1e-6  # After a tick: a clock that drifts rounds, and may find that it came too early.
 
 
@@ -102,7 +105,7 @@ class SimMesh:
         addresses = [self.members[AgentName(seed)].transport.router_address for seed in seeds]
         engine = GossipEngine(
             record,
-            mesh="sim",
+            mesh=_MESH,
             profile=self.profile,
             rng=rng,
             seeds=addresses,
@@ -146,6 +149,18 @@ class SimMesh:
                     member.peer.perform(local, member.engine.on_message(local, sender, None, records))
             self._schedule_tick(member)
             progress(done + 1)
+
+    def welcome(self) -> None:
+        """Whoever has not joined is told that it has, the rest of `acquaint`: members look for lost ones at
+        moments that are drawn then.
+        """
+        for member in self.members.values():
+            if member.running and not member.engine.joined:
+                local = member.local(self.now)
+                seed = next(one for one in self.members.values() if one is not member)
+                word, route = Welcome(_MESH, WIRE_VERSION, ()), Route(seed.transport.router_address)
+                member.peer.perform(local, member.engine.on_message(local, seed.agent, route, word))
+                self._schedule_tick(member)
 
     def learn(self, name: str, topics: Iterable[str]) -> None:
         """The member's topics are these from now on."""

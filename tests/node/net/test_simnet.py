@@ -48,6 +48,10 @@ def mesh_of(count: int, *, seed: int = 0, conditions: Conditions = STILL) -> Sim
     return mesh
 
 
+def count_of(mesh: SimMesh, name: str) -> int:
+    return mesh.members[AgentName(name)].peer.statistics().frames_out
+
+
 def test_a_slow_member_handles_frames_one_by_one_and_loses_those_beyond_its_mark() -> None:
     mesh = SimMesh(conditions=STILL)
     _, sender = listener(mesh, "a")
@@ -168,6 +172,22 @@ def test_acquainted_members_know_all_at_once_and_tell_nobody_of_it() -> None:
     assert mesh.directories_are_equal()
     assert len(mesh.who_knows("m7", "shared")) == 10
     assert all(member.peer.statistics().frames_out == 0 for member in mesh.members.values())
+
+
+def test_acquainted_members_are_welcomed_and_say_no_hello_at_once() -> None:
+    mesh = SimMesh(conditions=STILL)
+    for number in range(10):
+        mesh.add(f"m{number}", seeds=["m0"] if number else [])
+
+    mesh.acquaint()
+    mesh.reseed(7)
+    mesh.welcome()
+    mesh.run(seconds=0.01)
+
+    assert all(member.engine.joined for member in mesh.members.values())
+    hellos = [count_of(mesh, name) for name in ("m1", "m2", "m3")]
+    assert max(hellos) <= 1, "more than the first heartbeat was said"
+    assert mesh.directories_are_equal()
 
 
 def test_subscriptions_of_the_gone_are_not_kept() -> None:
