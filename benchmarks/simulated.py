@@ -75,7 +75,10 @@ class Bench:
 
     def runs(self, what: str, scenario: Scenario, seeds: int | None = None) -> list[Result]:
         """One run a seed, with a progress bar."""
-        chosen = [(seed, scenario) for seed in range(1, (seeds or self.seeds) + 1)]
+        return self.each(what, [(seed, scenario) for seed in range(1, (seeds or self.seeds) + 1)])
+
+    def each(self, what: str, chosen: Sequence[tuple[int, Scenario]]) -> list[Result]:
+        """These runs, by seed."""
         shares: dict[int, float] = {}
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=len(chosen))
@@ -84,7 +87,8 @@ class Bench:
                 shares[seed] = share
                 bar.update(task, completed=sum(shares.values()))
 
-            return list(run_all(chosen, jobs=self.jobs, progress=told))
+            runs = list(run_all(chosen, jobs=self.jobs, progress=told))
+        return sorted(runs, key=lambda result: result.seed)
 
 
 def scenario(nodes: int, *events: Event, seconds: float = 60.0, **given: Any) -> Scenario:
@@ -242,11 +246,14 @@ def partition(bench: Bench) -> list[Row]:
 def agreement(bench: Bench) -> list[Row]:
     """The round model beside the engine: the same change, medians of both."""
     rows = []
+    losses = (0.0, 0.2)
+    events = tuple(Learn(at_s=3.0 * number, count=1) for number in range(10))
     for nodes in MODEL_SIZES[: 3 if bench.quick else None]:
-        for loss in (0.0, 0.2):
-            events = tuple(Learn(at_s=3.0 * number, count=1) for number in range(10))
-            given = scenario(nodes, *events, network=Conditions(loss=loss))
-            (result,) = bench.runs(f"model, {nodes}", given, seeds=1)
+        chosen = [
+            (seed, scenario(nodes, *events, network=Conditions(loss=loss)))
+            for seed, loss in enumerate(losses, start=1)
+        ]
+        for loss, result in zip(losses, bench.each(f"model, {nodes}", chosen), strict=True):
             engine = [one.to_99_s for one in result.spreads]
             model = statistics.median(spread(nodes, LAN, seed=seed, loss=loss).to_99_s for seed in range(20))
             told = row(f"engine beside the model, {loss:.0%} loss", nodes, engine, None, "s")
