@@ -15,7 +15,7 @@ from node.memory import access, query, search
 from node.memory.query import Query
 from node.memory.search import Found, Search
 from node.memory.topic_index import decode, token
-from protocol.topics import terms
+from protocol.words import terms
 
 _MOST_READ = 1_024  # Memories looked at for a word that begins so, before the search gives up.
 _FIRST_READ = 64

@@ -1,6 +1,6 @@
 """What a search may say besides words: "a phrase" in quotes, and the beginning* of a word.
 
-A phrase is terms that stand side by side in a title or a text, by the normalisation of `protocol.topics`:
+A phrase is terms that stand side by side in a title or a text, by the normalisation of `protocol.words`:
 "blue green deployment" also finds *Blue-green deployments*. A beginning is that of a word as it is written,
 case and accents aside, or of a topic: `deploy*` finds deployment, deployed and deploying.
 
@@ -20,7 +20,9 @@ import unicodedata
 
 import msgspec
 
-from protocol.topics import MAX_TERM_CHARS, is_unspaced, query_terms, spellings, terms
+from protocol.scripts import is_unspaced
+from protocol.topics import query_terms
+from protocol.words import MAX_TERM_CHARS, spellings, terms
 
 MAX_FORMS = 8
 """Phrases and beginnings in one search; those beyond are taken as words."""

@@ -7,7 +7,7 @@
     grants     agent -> a path, or all paths below one that ends in /
     words      FTS5 over the terms of each live memory's latest version; rowid = versions.id
 
-`words` keeps no text: it is fed with terms of `protocol.topics`, parted by spaces, so the index knows
+`words` keeps no text: it is fed with terms of `protocol.words`, parted by spaces, so the index knows
 exactly the words that digests and queries know. Its column `topics` is the topic index: tags, titles and
 names; lighter topics are words of the text and found there. A look-up is one hop for all columns, and a
 column of a log-structured table costs a write nearly nothing. (A B-tree row for each topic of each memory

@@ -1,4 +1,4 @@
-"""Full-text search: BM25 over the terms of `protocol.topics`, rare terms first.
+"""Full-text search: BM25 over the terms of `protocol.words`, rare terms first.
 
 A query becomes terms, each looked up by itself, so nothing a user writes is an operator. Terms choose the
 candidates from the rarest on, as long as their lists together stay below `MAX_SCANNED` (two in any case); the
@@ -22,7 +22,7 @@ from node.memory import access
 from node.memory.postings import Floats, Held, Ids, Postings
 from node.memory.records import Hit
 from node.memory.topic_index import token
-from protocol.topics import first_place
+from protocol.words import first_place
 
 MAX_SCANNED = 16_384
 """Entries that choose the candidates. Higher lets commoner words choose; each thousand costs 20 us."""

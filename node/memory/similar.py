@@ -10,7 +10,7 @@ import msgspec
 from node.memory.pending import Pending
 from node.memory.prepared import Prepared
 from node.memory.sketch import SIMILAR, SketchTable, similarity
-from protocol.topics import terms
+from protocol.words import terms
 
 MOST_COMPARED = 3
 """Candidates read and compared in full for one write, at 50 us each for a text of usual length."""

@@ -19,7 +19,7 @@ from node.memory.store import Store
 from node.memory.topic_index import decode
 from node.recall import context
 from node.recall.context import NONE, Scores
-from protocol.topics import terms
+from protocol.words import terms
 
 LEAST = 32
 """Candidates read and ranked in the end, and one for each `TOKENS_A_CANDIDATE` of a budget if that is more:

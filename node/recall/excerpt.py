@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from node.recall import tokens
-from protocol.topics import terms
+from protocol.words import terms
 
 MARK = "…"
 MAX_EXCERPTED_CHARS = 200_000  # Of a longer text the beginning; all of 1 MiB would take a third of a second.

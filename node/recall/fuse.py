@@ -16,7 +16,7 @@ import msgspec
 from node.memory.search import Found
 from node.memory.sizes import Size
 from node.memory.sketch import may_be_similar, sketch_of
-from protocol.topics import content_terms, terms
+from protocol.words import content_terms, terms
 
 IMPORTANCE_SHARE = 0.10  # Between importance 0 and 1. Small: it decides between equals, never over words.
 SPEAKER_SHARE = 0.16

@@ -18,7 +18,7 @@ from node.recall import tokens
 from node.recall.excerpt import cut, excerpt
 from node.recall.fuse import Candidate, may_say_the_same, say_the_same, terms_of
 from node.recall.tokens import SEPARATOR
-from protocol.topics import first_place
+from protocol.words import first_place
 
 MIN_EXCERPT_TOKENS = 24
 """Room from which the rest of a budget is filled with an excerpt. Lower quotes shreds, higher wastes room."""

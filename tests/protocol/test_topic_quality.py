@@ -15,7 +15,8 @@ from statistics import mean
 import msgspec
 import pytest
 
-from protocol.topics import content_terms, extract, query_terms
+from protocol.topics import extract, query_terms
+from protocol.words import content_terms
 
 FOUND_AMONG, FIT_AMONG = 10, 5
 LEAST_FOUND = 0.79

@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.topics import (
-    MAX_QUERY_TERMS,
-    MAX_TERM_CHARS,
-    MAX_TOPICS,
-    content_terms,
-    extract,
-    first_place,
-    query_terms,
-    terms,
-)
+from protocol.topics import MAX_QUERY_TERMS, MAX_TOPICS, extract, query_terms
+from protocol.words import MAX_TERM_CHARS, content_terms, first_place, terms
 
 TEXTS: list[tuple[str, set[str]]] = [
     ("Guido van Rossum created Python in Amsterdam.", {"guido van", "van rossum", "python", "amsterdam"}),

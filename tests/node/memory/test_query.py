@@ -15,7 +15,8 @@ from node.memory import Draft, Store
 from node.memory.query import MAX_FORMS, Phrase, Query, begins_in, parse, place, shorter_stems
 from protocol.errors import InvalidInput
 from protocol.names import AgentName
-from protocol.topics import query_terms, terms
+from protocol.topics import query_terms
+from protocol.words import terms
 
 OPERATORS = [
     '"',
