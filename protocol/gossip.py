@@ -25,7 +25,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from protocol import antientropy
 from protocol.chance import Randomness
 from protocol.digest import Digest
 from protocol.dissemination import answer_to
@@ -56,6 +55,7 @@ from protocol.messages import (
 from protocol.names import AgentName
 from protocol.probing import Prober
 from protocol.profile import Profile
+from protocol.reconciling import Reconciler
 from protocol.statistics import GossipStatistics
 from protocol.view import View
 
@@ -89,14 +89,12 @@ class GossipEngine:
         self.overlay = self._view.overlay
         self.prober = Prober(self.members, self._view.health, profile=profile, rng=rng, now=now)
         self._joining = Joining(self._view, mesh=mesh, profile=profile, rng=rng, seeds=seeds, now=now)
+        self._reconciler = Reconciler(self._view, profile=profile, now=now)
         self._rng = rng
         self._news, self._pulls = self._view.news, self._view.pulls
         self._left = False
         self._ticked_at = now
-        self._settled = (0, now)
-        self._mend_at = now
         self._heartbeat_at = now
-        self._sync_at = now + profile.heartbeat_s
 
     # -- what the owner of the engine says and asks
 
@@ -158,7 +156,7 @@ class GossipEngine:
             return math.inf
         return min(
             self._heartbeat_at,
-            self._sync_at,
+            self._reconciler.due_at,
             self._joining.hello_at,
             self._news.due_at,
             self._pulls.next_due,
@@ -179,11 +177,8 @@ class GossipEngine:
         if now >= self._heartbeat_at:
             effects += self._beat(now)
         effects += self._watch(now)
-        if now >= self._sync_at:
-            self._sync_at = now + self._jittered(self.profile.sync_s)
-            partner = self._view.reserve_route()
-            if partner is not None:
-                effects.append(self._sync_with(partner))
+        if now >= self._reconciler.due_at:
+            effects += self._reconciler.round(now, self._jittered(1.0))
         if now >= self._news.due_at:
             effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
         for agent in self._pulls.overdue(now):
@@ -286,11 +281,9 @@ class GossipEngine:
             case Get() if back is not None:
                 return answer_to(message, self.members, back)
             case Sync() if back is not None:
-                differences = antientropy.diffs(message, self.members)
-                self.counters.syncs_differing += bool(differences)
-                return [Send(back, difference) for difference in differences]
+                return self._reconciler.on_sync(message, back)
             case SyncDiff() if back is not None:
-                return self._on_sync_diff(message, back, now)
+                return self._reconciler.on_sync_diff(message, back, now)
             case Ping() if back is not None:
                 own = self._view.own
                 return [Send(back, Ack(message.nonce, own.incarnation, own.version))]
@@ -348,8 +341,8 @@ class GossipEngine:
         if had_joined:
             # We looked for lost members and found one: what each side holds of the other, dead ones
             # included, is settled now rather than at the next round.
-            return [*effects, self._sync_with(back)]
-        self._sync_at = now + self.profile.heartbeat_s
+            return [*effects, self._reconciler.meet(back)]
+        self._reconciler.soon(now)
         return effects
 
     def _on_heartbeat(self, heartbeat: Heartbeat, sender: AgentName, now: float) -> list[Effect]:
@@ -360,29 +353,7 @@ class GossipEngine:
         for claim in heartbeat.recent:
             effects += self._view.take_claim(claim, route, now, relay=self.overlay.is_sparse)
         effects += self.overlay.on_links(sender, heartbeat.links, now)
-        return effects + self._mend(heartbeat.view, route, now)
-
-    def _mend(self, theirs: int, route: Route | None, now: float) -> list[Effect]:
-        """Our view did not change for a heartbeat, and somebody's is another: one of us missed something."""
-        ours = self.members.view()
-        if ours != self._settled[0]:
-            self._settled = (ours, now)
-        quiet_s = now - self._settled[1]
-        if theirs == ours or route is None or now < self._mend_at or quiet_s <= self.profile.heartbeat_s:
-            return []
-        self._mend_at = now + self.profile.heartbeat_s
-        return [self._sync_with(route)]
-
-    def _on_sync_diff(self, diff: SyncDiff, back: Route, now: float) -> list[Effect]:
-        newer = antientropy.newer_here(diff, self.members)
-        effects: list[Effect] = []
-        for claim in diff.claims:
-            effects += self._view.take_claim(claim, back, now, relay=True)
-            self._view.want_from_holder(claim, back, now)
-        return effects + [Send(back, message) for message in antientropy.tell(newer)]
-
-    def _sync_with(self, route: Route) -> Effect:
-        return Send(route, Sync(self.members.sync_hashes(self.members.sync_buckets)))
+        return effects + self._reconciler.mend(heartbeat.view, route, now)
 
     def _jittered(self, seconds: float) -> float:
         """Plus or minus a tenth, so that members do not fall into step."""
