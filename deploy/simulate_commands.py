@@ -272,7 +272,7 @@ def _rounds(nodes: int, seed: int, seeds: int, profile: str, plot: Path | None) 
         draw_rounds(found, plot)
 
     def show(console: Console) -> None:
-        console.print(f"{nodes:,} members, profile {profile}, round model, {len(found)} seeds")
+        console.print(f"{nodes:,} members, profile {profile}, round model, runs: {len(found)}")
         for share, times in (
             ("99 %", [one.to_99_s for one in found]),
             ("100 %", [one.to_100_s for one in found]),

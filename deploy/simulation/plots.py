@@ -44,7 +44,8 @@ def draw_runs(runs: Sequence[Result], name: str, folder: Path) -> list[Path]:
 
 def draw_rounds(spreads: Sequence[Spread], folder: Path) -> list[Path]:
     """rounds.png: the curve of each seed."""
-    figure, axes = _figure(f"round model: a change among {spreads[0].nodes:,} members, {len(spreads)} seeds")
+    runs = f"{len(spreads)} seeds" if len(spreads) > 1 else f"seed {spreads[0].seed}"
+    figure, axes = _figure(f"round model: a change among {spreads[0].nodes:,} members, {runs}")
     for spread in spreads:
         times, shares = zip(*spread.curve, strict=True)
         axes.plot(times, [100 * share for share in shares], color=_KINDS["change"][1], alpha=0.7)
