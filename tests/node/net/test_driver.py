@@ -198,7 +198,7 @@ def test_members_may_be_heard_and_dropped_by_many_threads_while_it_waits(make_co
                 one.result(60)
 
         assert not ask(a.driver, {"b": address}, timeout_s=20.0).silent
-        wait_for(lambda: a.driver.transport.connections[0] == 1)
+        wait_for(lambda: a.driver.transport.statistics().subscriptions == 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
