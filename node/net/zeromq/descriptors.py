@@ -11,6 +11,7 @@ Invariant: the reserve is the only descriptor that is held for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -28,6 +29,12 @@ _log = logging.getLogger(__name__)
 LOOK_S = 2.0  # Between two looks while all is well. Lower notices sooner, and wakes an idle member for it.
 _HURRY_S = 0.1  # While there are none: the listeners spin until we have looked.
 _ENOUGH = 16  # So many must be free again before we call it over, or it would begin again at once.
+DEALERS = 128
+"""Connections we made for direct frames. Each costs two descriptors, and its peer one."""
+_OWN, _MOST_HEARD = (
+    100,
+    32,
+)  # The second is what protocol/overlay.py takes in at most, whatever is asked of it.
 _IN_LINE = 256  # Hung up on at one look.
 
 
@@ -102,6 +109,30 @@ def descriptor_limit() -> int:
         return 0
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def descriptors_needed(members: int, *, full_mesh: int) -> int:
+    """Descriptors that a process with one member needs, at most, in a mesh of so many.
+
+        100                         files, threads, commands and what the program has besides
+        3 x heard                   a member heard takes two, one who hears us one
+        2 x 128                     connections for direct frames
+        members - 1                 as many of them that others made to us, at worst
+
+    Up to `full_mesh` members all are heard, above that 32 at most, and 8 mostly.
+    """
+    others = max(0, members - 1)
+    heard = others if members <= full_mesh else _MOST_HEARD
+    return _OWN + 3 * heard + 2 * min(others, DEALERS) + others
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have as many as it may allow itself; for processes that are only a node."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            with contextlib.suppress(OSError, ValueError):  # macOS allows less than it says.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def descriptors_open() -> int:

@@ -10,12 +10,12 @@ ZeroMQ's descriptors are edge-triggered, and sending may swallow an edge, also w
 that was sent on is looked at again before we wait (`_unsure`), and a readable one is drained
 up to a bound and looked at again. There are no REQ sockets: they stick after a timeout.
 
-Waking is dear: an idle member handles a frame in less time than the machine takes to come back to it. So where
-many are heard, what they publish is collected: after some was taken in, the next is left waiting for
+Waking is dear: an idle member handles a frame in less time than the machine takes to come back to it. So
+where many are heard, what they publish is collected: after some was taken in, the next is left waiting for
 `_COLLECT_S`. The first after a pause is taken at once, and so is all that is sent to us alone.
 
 What peers can make us hold is bounded: frames by their size and by `QUEUE_FRAMES` for each connection, those
-we open by `_DEALERS` and by the members, those they open by the descriptors that the system gives us.
+we open by `DEALERS` and by the members, those they open by the descriptors that the system gives us.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import zmq
 
 from node.net.address import split_address
 from node.net.transport import Received, TransportStatistics
-from node.net.zeromq.descriptors import DescriptorGuard, descriptor_limit, descriptors_open
+from node.net.zeromq.descriptors import DEALERS, DescriptorGuard, descriptor_limit, descriptors_open
 from node.net.zeromq.sockets import (
     MAX_CONTROL_FRAME_BYTES,
     QUEUE_FRAMES,
@@ -52,8 +52,6 @@ from protocol.names import AgentName
 
 _log = logging.getLogger(__name__)
 
-_DEALERS = 128
-# Connections we made for direct frames. Each costs two descriptors, and its peer one.
 _UNUSED_S = 300.0
 # A DEALER that nothing was sent on for so long is closed. Keep it above the time in which each of the reserve
 # is probed or compared with (about a minute), or its connection is made anew each time. Higher holds more.
@@ -268,7 +266,7 @@ class ZmqTransport:
         self._dealers[address] = dealer, time.monotonic()
         if known is None:
             self._watch(dealer, lambda: self._receive_replies(dealer, address))
-            if len(self._dealers) > _DEALERS:
+            if len(self._dealers) > DEALERS:
                 self._close_dealer()
         return dealer
 

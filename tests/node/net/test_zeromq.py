@@ -13,6 +13,7 @@ import zmq
 from node.net.transport import Received
 from node.net.zeromq import ControlReceived, ZmqTransport, sockets
 from node.net.zeromq import transport as zeromq
+from node.net.zeromq.descriptors import DEALERS
 from protocol.effects import Route
 from protocol.errors import AddressInUse, InvalidInput
 from protocol.names import AgentName
@@ -182,7 +183,7 @@ def test_connections_for_direct_frames_are_bounded_and_the_last_used_stay() -> N
             transport.send(Route(peer.router_address), b"again")
             transport.send(Route(f"tcp://127.0.0.1:{port}"), b"hello")
 
-        assert transport.statistics().dealers == zeromq._DEALERS
+        assert transport.statistics().dealers == DEALERS
         collect(peer, 200)
 
 
