@@ -128,8 +128,8 @@ def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Ver
         )
     if gossip.health > _SLOW:
         yield _note(
-            f"{agent}: its health is {gossip.health} of {WORST} (0 is best): answers come late, or others miss "
-            "its own; the machine or the network is too busy, or use the profile wan"
+            f"{agent}: its health is {gossip.health} of {WORST} (0 is best): answers come late, or none; "
+            "the machine or the network is too busy, or use the profile wan"
         )
     if counters.pauses:
         yield _note(

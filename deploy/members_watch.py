@@ -47,9 +47,10 @@ def watch(node: NodeClient, *, interval_s: float, times: int, json_output: bool)
     elif not sys.stdout.isatty():
         _print_each(node.agent, looks, _as_table)
     else:
+        from rich.console import Console
         from rich.live import Live
 
-        with Live(console=console(), auto_refresh=False) as live:
+        with Live(console=Console(highlight=False), auto_refresh=False) as live:
             for seen, _ in looks:
                 live.update(_drawn(node.agent, seen), refresh=True)
 
