@@ -36,18 +36,23 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 def limit(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
-    """Whether as many files may be open as a mesh that hears itself in full, and one of 1,000, needs."""
-    allowed = descriptor_limit()
-    if not allowed:
-        yield "ok", "no limit"
-        return
+    """Whether as many files may be open as a mesh that hears itself in full, and one of 1,000, needs.
+
+    `avm node` and `avm librarian` take what they may have at most; a program with a node in it what it has.
+    """
+    most, usual = descriptor_limit(most=True), descriptor_limit()
     full = config.gossip.full_mesh
     small, large = (descriptors_needed(count, full_mesh=full) for count in (full, 1000))
-    told = f"{allowed:,} (ulimit -n); {full} members need {small:,}, 1,000 need {large:,}"
-    if allowed < small:
-        yield "bad", f"{told}: members would not hear each other; raise it, as by ulimit -n {large}"
-    elif allowed < large:
-        yield "note", f"{told}: enough for now; before the mesh grows, ulimit -n {large}"
+    told = f"{most or 'any number of'} at most; {full} members need {small}, 1,000 need {large}"
+    if most and most < small:
+        yield "bad", f"{told}: members would not all be heard; raise the hard limit, ulimit -Hn {large}"
+    elif most and most < large:
+        yield (
+            "note",
+            f"{told}: enough for now; before the mesh grows, raise the hard limit, ulimit -Hn {large}",
+        )
+    elif usual and usual < large:
+        yield "note", f"{told}; a node inside another program has {usual}: start that after ulimit -n {large}"
     else:
         yield "ok", told
 

@@ -103,12 +103,12 @@ class DescriptorGuard:
         self._reserve = _spare()
 
 
-def descriptor_limit() -> int:
-    """Descriptors that this process may have; 0 where there is no limit."""
+def descriptor_limit(*, most: bool = False) -> int:
+    """Descriptors that this process may have, or with `most` may allow itself; 0 where there is no limit."""
     if resource is None:
         return 0
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if soft == resource.RLIM_INFINITY else soft
+    found = resource.getrlimit(resource.RLIMIT_NOFILE)[1 if most else 0]
+    return 0 if found == resource.RLIM_INFINITY else found
 
 
 def descriptors_needed(members: int, *, full_mesh: int) -> int:
