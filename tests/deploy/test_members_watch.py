@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def start(*options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
     )
 
 
@@ -116,14 +117,15 @@ def test_it_ends_when_nobody_reads_any_more(alice: MemoryNode) -> None:
         assert command.stderr.read() == ""
 
 
-def test_ctrl_c_ends_it_without_a_word(alice: MemoryNode) -> None:
-    with start() as command:
+def test_each_look_is_shown_at_once_and_ctrl_c_ends_it_without_a_word(alice: MemoryNode) -> None:
+    with start("--interval", "3000") as command:
         assert command.stdout is not None
         assert command.stderr is not None
-        command.stdout.readline()
+        seen, _, _ = select.select([command.stdout], [], [], 30)
         command.send_signal(signal.SIGINT)
 
         assert command.wait(30) == 130
+        assert seen, "it was kept back"
         assert command.stderr.read() == ""
 
 

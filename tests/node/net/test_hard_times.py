@@ -116,55 +116,46 @@ def test_who_hears_us_is_counted_as_they_come_and_go() -> None:
             transport.close()
 
 
-def test_what_many_publish_at_once_is_collected_and_none_of_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zeromq, "_COLLECT_FROM", 2)
-    publishers = [ZmqTransport(LOOPBACK) for _ in range(3)]
-    hearer = ZmqTransport(LOOPBACK)
-    try:
-        for number, publisher in enumerate(publishers):
-            hearer.subscribe(AgentName(f"p{number}"), publisher.publisher_address)
-        for publisher in publishers:
-            wait_for(lambda one=publisher: take(one) or one.statistics().hearers == 1)  # type: ignore[misc]
-        publishers[0].publish(b"first")
-        wait_for(lambda: take(hearer))
-
-        came: list[bytes] = []
-        for number in range(20):
-            for publisher in publishers:
-                publisher.publish(b"%d" % number)
-        rounds = 0
-
-        def all_came() -> bool:
-            nonlocal rounds
-            hearer.wait(1.0)
-            found = [one.frame for one in hearer.received()]
-            rounds += bool(found)
-            came.extend(found)
-            return len(came) == 60
-
-        wait_for(all_came)
-        assert rounds <= 6
-
-        publishers[1].publish(b"alone")  # And after a pause the next one wakes again.
-        wait_for(lambda: b"alone" in take(hearer))
-    finally:
-        for transport in (*publishers, hearer):
-            transport.close()
-
-
-def test_direct_frames_do_not_wait_for_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_published_by_many_is_left_to_collect_and_direct_frames_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(zeromq, "_COLLECT_FROM", 1)
     publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
     try:
         hearer.subscribe(A, publisher.publisher_address)
         wait_for(lambda: take(publisher) or publisher.statistics().hearers == 1)
+        wait_for(lambda: not take(hearer) and hearer._collected_at is None)  # The connection itself wakes.
         monkeypatch.setattr(zeromq, "_COLLECT_S", 3600.0)
-        publisher.publish(b"first")
-        wait_for(lambda: take(hearer))
+        publisher.publish(b"the first")
+        wait_for(lambda: take(hearer) == [b"the first"])
 
         publisher.publish(b"left to collect")
+        assert hearer._published.select(20.0)
         publisher.send(Route(hearer.router_address), b"direct")
         wait_for(lambda: take(hearer) == [b"direct"])
+        assert take(hearer) == []
+
+        hearer._collected_at = 0.0  # An hour has passed, and another in which nothing came.
+        assert take(hearer) == [b"left to collect"]
+        hearer._collected_at = 0.0
+        assert take(hearer) == []
+        publisher.publish(b"wakes again")
+        wait_for(lambda: take(hearer) == [b"wakes again"])
+    finally:
+        publisher.close()
+        hearer.close()
+
+
+def test_below_some_members_heard_every_frame_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zeromq, "_COLLECT_FROM", 2)
+    monkeypatch.setattr(zeromq, "_COLLECT_S", 3600.0)
+    publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    try:
+        hearer.subscribe(A, publisher.publisher_address)
+        wait_for(lambda: take(publisher) or publisher.statistics().hearers == 1)
+        for frame in (b"one", b"two"):
+            publisher.publish(frame)
+            wait_for(lambda frame=frame: take(hearer) == [frame])  # type: ignore[misc]
     finally:
         publisher.close()
         hearer.close()

@@ -51,6 +51,15 @@ def test_the_wrong_ones_remembered_are_bounded_counted_and_the_last(frames: list
     assert all(len(one.detail) <= 160 for one in found)
 
 
+def test_strangers_under_ever_new_names_do_not_fill_our_memory() -> None:
+    watch = PeerWatch()
+
+    for number in range(1000):
+        watch.refused(f"x{number}", "wrong-mesh", "", float(number))
+
+    assert [one.who for one in watch.wrong(1000.0)] == [f"x{number}" for number in range(999, 935, -1)]
+
+
 def peer_of(mesh: SimMesh) -> Peer:
     return mesh.members[A].peer
 
