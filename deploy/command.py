@@ -80,15 +80,15 @@ def _framed(function: Callable[..., Answer | None], name: str) -> Callable[..., 
         except MeshError as error:
             if not json_output:
                 raise
-            _print_json(name, started, {"status": "error", "error": _describe(error)})
+            print_envelope(name, started, {"status": "error", "error": _describe(error)})
             raise typer.Exit(error.exit_status) from None
         if answer is None:
             return
         if json_output:
             body = {"status": "ok" if answer.worked else "failed", "count": answer.count, "data": answer.data}
-            _print_json(name, started, body)
+            print_envelope(name, started, body)
         else:
-            answer.show(_console())
+            answer.show(console())
         if not answer.worked:
             raise typer.Exit(1)
 
@@ -120,15 +120,20 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # The reader had enough: `avm list | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
     return status if isinstance(status, int) else 0
+
+
+def drop_output() -> None:
+    """Nobody reads any more: what is still written goes nowhere, and is no error at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain_of_usage(error: TyperException, given: list[str]) -> int:
     message = error.format_message().strip()
     if "--json" in given:
-        _print_json(
+        print_envelope(
             next(iter(given)),
             time.perf_counter(),
             {"status": "error", "error": {"code": InvalidInput.code, "message": message}},
@@ -150,7 +155,8 @@ def _describe(error: MeshError) -> Mapping[str, str]:
     return described
 
 
-def _print_json(name: str, started: float, body: Mapping[str, Any]) -> None:
+def print_envelope(name: str, started: float, body: Mapping[str, Any]) -> None:
+    """One line for `body`, which has a status; `started`: when the command began, by `perf_counter`."""
     took_ms = round((time.perf_counter() - started) * 1000, 3)
     envelope = {"status": body["status"], "command": name, "duration_ms": took_ms, **body}
     try:
@@ -172,7 +178,8 @@ def _as_text(value: Any) -> Any:
             return value
 
 
-def _console() -> Console:
+def console() -> Console:
+    """For what people read, on standard output."""
     from rich.console import Console  # 60 ms that a node's process never needs.
 
     # A pipe has no width: wide enough that no table is folded for it.

@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import apsw
 import msgspec
 
+from deploy import checkup
+from deploy.checkup import Verdict
 from node.config import NodeConfig
 from node.embedder import why_without
 from node.encoder.weights import model_identity
@@ -24,8 +25,6 @@ from node.net.register import Register
 from node.net.zeromq import ZmqTransport
 from node.recall import tokens
 from protocol.errors import AddressInUse, MeshError
-
-Verdict = Literal["ok", "note", "bad"]
 
 PACKAGES = ("apsw", "bpe-openai", "filelock", "mmh3", "msgpack", "msgspec", "numpy", "pystemmer", "pyzmq")
 
@@ -50,6 +49,8 @@ def examine(config: NodeConfig) -> list[Finding]:
         ("runtime folder", lambda: _folder(config.runtime_dir)),
         ("memories", lambda: _memories(config)),
         ("members here", lambda: _members(config)),
+        ("descriptors", lambda: checkup.limit(config)),
+        ("how they are", lambda: checkup.members(config)),
         ("vectors", lambda: _vectors(config)),
     )
     return [

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.command import Answer, register
+from deploy.checkup import summary
+from deploy.command import Answer, Json, register
 from deploy.memory_commands import Words, answer_of
 from deploy.target import Agent, Mesh, open_node
 from node.results import Via
@@ -74,25 +75,32 @@ def ask(
     return answer_of(found, sources=sources)
 
 
-def members(agent: Agent = None, mesh: Mesh = None) -> Answer:
+def members(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks, with --watch.")] = 2.0,
+    times: Annotated[int, typer.Option(help="Looks at most, with --watch; 0: without end.")] = 0,
+    agent: Agent = None,
+    mesh: Mesh = None,
+    json_output: Json = False,
+) -> Answer | None:
     """Everybody the agent's node knows of."""
+    from deploy import members_watch  # Only who lists members pays for it.
+
+    if not 0.1 <= interval <= 3600:
+        raise InvalidInput("interval", f"{interval:g} is out of range", "use 0.1 to 3600 seconds")
+    if times < 0:
+        raise InvalidInput("times", f"{times} is out of range", "use 0 or more")
     with open_node(agent, mesh) as node:
+        if watch:
+            members_watch.watch(node, interval_s=interval, times=times, json_output=json_output)
+            return None
         found = node.members()
-
-    def show(console: Console) -> None:
-        from rich.table import Table
-
-        columns = ("member", "role", "status", "topics", "digest", "false leads", "heard", "address")
-        table = Table(*columns, box=None, header_style="dim")
-        for one in found:
-            heard = "itself" if one.agent == node.agent else f"{one.heard_s:.1f} s ago"
-            table.add_row(
-                *(one.agent, one.role, one.status, str(one.topics), f"{one.digest_bytes} B"),
-                *(f"{one.error:.2%}", heard, one.address),
-            )
-        console.print(table)
-
-    return Answer(data=found, count=len(found), show=show)
+    return Answer(
+        data=found,
+        count=len(found),
+        show=lambda console: console.print(members_watch.table_of(node.agent, found)),
+    )
 
 
 def status(agent: Agent = None, mesh: Mesh = None) -> Answer:
@@ -116,6 +124,7 @@ def status(agent: Agent = None, mesh: Mesh = None) -> Answer:
             "digest": f"{found.topics} topics in {found.digest_bytes} bytes{cut}, "
             f"{found.digest_error:.2%} false leads",
             "traffic": f"{found.frames_in} frames in, {found.frames_out} out, {found.unsent} unsent",
+            "sockets": summary(found.net),
             "dropped": ", ".join(f"{count} {why}" for why, count in found.dropped.items()) or "nothing",
         }
         for name, value in lines.items():

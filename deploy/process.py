@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from node.net.zeromq import raise_descriptor_limit
+
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -41,6 +43,7 @@ def run_until_stopped(start: Callable[[Callable[[], object]], Member]) -> None:
     Raises what the mesh refused the member for, where that ended it.
     """
 
+    raise_descriptor_limit()
     heard, told = socket.socketpair()
     told.setblocking(False)
     handlers = {number: signal.signal(number, _ignore) for number in ENDING}

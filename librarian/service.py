@@ -24,7 +24,7 @@ from librarian.config import LibrarianConfig
 from librarian.policy import Policy, disclosed
 from node.net.driver import now
 from node.net.endpoint import Endpoint, MemberInfo
-from node.net.peer import Hooks
+from node.net.peer import Hooks, PeerStatistics
 from node.net.register import Register
 from protocol.effects import MemberChanged, Route
 from protocol.errors import InvalidInput, PeerRefused
@@ -53,7 +53,8 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `agents` and `topics` are those in its catalogue, a topic counted once for each agent that announced it.
     `metadata_refused` counts messages of senders that are no living agents, `topics_refused` what passed
-    the catalogue's bounds, `dropped` frames of peers that were refused, by reason.
+    the catalogue's bounds, `dropped` frames of peers that were refused, by reason; `net` has all that is
+    known of peers, sockets and gossip. `clock_shift_s`: by how much the system's clock was set meanwhile.
     """
 
     agent: str
@@ -70,6 +71,8 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
     topics_refused: int
     members: dict[str, int]
     dropped: dict[str, int]
+    net: PeerStatistics
+    clock_shift_s: float
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,8 +175,8 @@ class Librarian:
 
     def status(self) -> LibrarianStatus:
         """This librarian at this moment."""
-        members, driver = self._endpoint.members(), self._endpoint.driver
-        with driver.lock:
+        members, net = self._endpoint.members(), self._endpoint.statistics()
+        with self._endpoint.driver.lock:
             return LibrarianStatus(
                 agent=self.agent,
                 mesh=self.config.mesh,
@@ -188,7 +191,9 @@ class Librarian:
                 metadata_refused=self._metadata_refused,
                 topics_refused=self.catalogue.refused_topics,
                 members=dict(Counter(member.status for member in members)),
-                dropped=driver.peer.statistics().dropped,
+                dropped=net.traffic.dropped,
+                net=net,
+                clock_shift_s=self._endpoint.clock_shift_s,
             )
 
     def close(self) -> None:

@@ -153,7 +153,8 @@ class MemoryNode(LocalMemory):
         driver = self._endpoint.driver
         with driver.lock:
             record, joined = driver.peer.engine.record, driver.peer.engine.joined
-            traffic = driver.peer.statistics()
+        net = self._endpoint.statistics()
+        traffic = net.traffic
         return NodeStatus(
             agent=self.agent,
             mesh=self.config.mesh,
@@ -184,6 +185,8 @@ class MemoryNode(LocalMemory):
             bytes_out=traffic.bytes_out,
             unsent=traffic.unsent,
             dropped=traffic.dropped,
+            net=net,
+            clock_shift_s=self._endpoint.clock_shift_s,
         )
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from node.net.peer import PeerStatistics
+
 Source = Literal["gossip", "librarian"]
 Via = Literal["auto", "gossip", "librarian"]
 
@@ -45,7 +47,9 @@ class WhoKnows(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node at one moment. `embedded`: memories with a vector, None where there are none to be, for the
-    reason in `vectors`; `dropped` counts frames of peers that were refused, by reason."""
+    reason in `vectors`; `dropped` counts frames of peers that were refused, by reason, and `net` has all that
+    is known of peers, sockets and gossip. `clock_shift_s`: by how much the system's clock was set meanwhile.
+    """
 
     agent: str
     mesh: str
@@ -72,3 +76,5 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int
     unsent: int
     dropped: dict[str, int]
+    net: PeerStatistics
+    clock_shift_s: float

@@ -228,6 +228,8 @@ class GossipEngine:
         pause_s, late_s = now - self._ticked_at, now - self.next_deadline()
         self._ticked_at = now
         if pause_s > self.profile.silence_s / 2 + self.profile.heartbeat_s:
+            self.counters.pauses += 1
+            self.counters.longest_pause_s = max(self.counters.longest_pause_s, pause_s)
             self.prober.forgive(pause_s)
             self._view.suspicions.forgive(pause_s)
             for member in self.members:

@@ -6,7 +6,11 @@ import msgspec
 
 
 class Counters(msgspec.Struct):
-    """What was refused or made good, since the start."""
+    """What was refused or made good, since the start.
+
+    `pauses`: so often we ourselves did not run for longer than a few heartbeats (a stopped process, a closed
+    lid, a machine that is too busy); `longest_pause_s`: the longest of them.
+    """
 
     name_conflicts: int = 0
     records_refused: int = 0
@@ -14,6 +18,8 @@ class Counters(msgspec.Struct):
     syncs_differing: int = 0
     deltas_refused: int = 0
     digests_unreadable: int = 0
+    pauses: int = 0
+    longest_pause_s: float = 0.0
 
 
 class GossipStatistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -202,7 +202,7 @@ class _Run:
         running = [member for member in self.mesh.members.values() if member.running]
         frames = received = 0
         for member in self.mesh.members.values():
-            statistics = member.peer.statistics()
+            statistics = member.peer.traffic()
             before = self._received.get(id(member.peer), (0, 0))
             frames += statistics.frames_in - before[0]
             received += statistics.bytes_in - before[1]

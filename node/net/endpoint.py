@@ -18,7 +18,7 @@ import msgspec
 from node.net.config import MeshConfig
 from node.net.control import Commands, ControlServer
 from node.net.driver import Driver, now
-from node.net.peer import Hooks, Peer
+from node.net.peer import Hooks, Peer, PeerStatistics
 from node.net.register import Claim, Entry, Register
 from node.net.zeromq import ZmqTransport
 from protocol.ask import AskTable
@@ -67,7 +67,7 @@ class Endpoint:
     ) -> None:
         """`claim` is ours from here on. Raises `AddressInUse` or `InvalidInput` where we cannot listen."""
         self.agent, self.config, self.role = agent, config, role
-        self.started_at = time.time()
+        self.started_at, self._started = time.time(), now()
         self.refusal: MeshError | None = None
         self.on_refusal: Callable[[], object] = lambda: None
         self._claim = claim
@@ -144,6 +144,16 @@ class Endpoint:
                 for member in engine.members
             ]
         return sorted(known, key=lambda info: info.agent)
+
+    def statistics(self) -> PeerStatistics:
+        """What we know of how we are doing."""
+        with self.driver.lock:
+            return self.driver.peer.statistics(now())
+
+    @property
+    def clock_shift_s(self) -> float:
+        """By how much the system's clock was set since the start; below 0 where it was set back."""
+        return (time.time() - self.started_at) - (now() - self._started)
 
     def route_to(self, agent: AgentName) -> Route | None:
         """Where direct messages for `agent` go; None where it is unknown or not living."""

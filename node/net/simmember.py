@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from node.net.peer import Peer
-from node.net.transport import Received
+from node.net.transport import Received, TransportStatistics
 from protocol.effects import Route
 from protocol.gossip import GossipEngine
 from protocol.names import AgentName
@@ -46,6 +46,7 @@ class SimTransport:
         self.member: SimMember | None = None
         """Whose end this is, once it takes part."""
         self._wanted: dict[AgentName, str] = {}
+        self._refused = 0
 
     def publish(self, frame: bytes) -> None:
         """To whoever subscribes at this moment."""
@@ -60,6 +61,7 @@ class SimTransport:
         """To the member that listens at `route`, which is also the way back."""
         receiver = self._mesh.listening_at(route)
         if receiver is None:
+            self._refused += 1
             return False
         self._mesh.carry(self.agent, receiver, Received(frame, route=Route(self.router_address)))
         return True
@@ -74,6 +76,15 @@ class SimTransport:
         """At once."""
         self._wanted.pop(agent, None)
         self._drop(agent)
+
+    def statistics(self) -> TransportStatistics:
+        """See `node.net.transport.Transport`. What overflows here is counted where it does: `overflowed`."""
+        return TransportStatistics(
+            subscriptions=len(self.subscriptions),
+            hearers=len(self._mesh.hearers(self.publisher_address)),
+            queue_frames=QUEUE_FRAMES if self.member is None else self.member.queue_frames,
+            refused=self._refused,
+        )
 
     def close(self) -> None:
         """Hear nobody any more."""

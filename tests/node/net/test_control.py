@@ -13,11 +13,12 @@ import msgspec
 import pytest
 import zmq
 
-from node.net import control, zeromq
+from node.net import control
 from node.net.control import ControlClient
 from node.net.endpoint import Endpoint
 from node.net.register import Register
 from node.net.zeromq import ControlConnection
+from node.net.zeromq import control as connection
 from protocol.errors import (
     BY_CODE,
     InvalidInput,
@@ -266,7 +267,7 @@ def test_a_command_that_runs_is_answered_before_its_node_closes(make_config: Mak
 def test_a_node_that_ends_is_noticed_and_not_waited_for(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zeromq, "_CONNECT_S", 0.2)
+    monkeypatch.setattr(connection, "_CONNECT_S", 0.2)
     started, released = threading.Event(), threading.Event()
 
     def slow() -> bool:

@@ -105,7 +105,7 @@ def test_what_answers_under_a_name_that_was_not_asked_is_a_stray(make_config: Ma
         outcome = ask(a.driver, {"c": b.driver.transport.router_address})
 
         assert outcome.silent == ("c",)
-        assert a.driver.peer.statistics().strays == 1
+        assert a.driver.peer.traffic().strays == 1
 
 
 def test_too_many_asks_at_once_are_refused(make_config: MakeConfig) -> None:
@@ -151,7 +151,7 @@ def test_an_answer_after_the_deadline_is_a_stray_and_harms_nothing(make_config: 
         del identity
 
         late.tell(RecallReply(1, ()))
-        wait_for(lambda: a.driver.peer.statistics().strays == 1)
+        wait_for(lambda: a.driver.peer.traffic().strays == 1)
 
 
 def test_closing_and_stopping_twice_and_from_two_threads_does_nothing_more(make_config: MakeConfig) -> None:
@@ -198,7 +198,7 @@ def test_members_may_be_heard_and_dropped_by_many_threads_while_it_waits(make_co
                 one.result(60)
 
         assert not ask(a.driver, {"b": address}, timeout_s=20.0).silent
-        wait_for(lambda: a.driver.transport.connections[0] == 1)
+        wait_for(lambda: a.driver.transport.statistics().subscriptions == 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

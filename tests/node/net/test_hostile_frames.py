@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 def dropped(endpoint: Endpoint) -> dict[str, int]:
     with endpoint.driver.lock:
-        return endpoint.driver.peer.statistics().dropped
+        return endpoint.driver.peer.traffic().dropped
 
 
 def join(one: Stranger, mesh: str = "test") -> None:

@@ -171,7 +171,7 @@ def test_acquainted_members_know_all_at_once_and_tell_nobody_of_it() -> None:
     mesh.check()
     assert mesh.directories_are_equal()
     assert len(mesh.who_knows("m7", "shared")) == 10
-    assert all(member.peer.statistics().frames_out == 0 for member in mesh.members.values())
+    assert all(member.peer.traffic().frames_out == 0 for member in mesh.members.values())
 
 
 def test_acquainted_members_are_welcomed_and_say_no_hello_at_once() -> None:

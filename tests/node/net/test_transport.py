@@ -115,3 +115,24 @@ def test_a_frame_to_where_nobody_listens_is_lost_and_nothing_else(world: World) 
     pass_time(world)
 
     assert world.received["a"] == []
+
+
+def test_whom_a_transport_hears_and_who_hears_it_are_counted(world: World) -> None:
+    a, b = world.member("a"), world.member("b")
+
+    b.subscribe(A, a.publisher_address)
+    until(world, lambda: a.statistics().hearers == 1)
+    heard = b.statistics()
+    b.unsubscribe(A)
+    until(world, lambda: a.statistics().hearers == 0)
+
+    assert (heard.subscriptions, heard.hearers, heard.unheard) == (1, 0, 0)
+    assert b.statistics().subscriptions == 0
+
+
+def test_a_direct_frame_that_is_not_taken_is_counted(world: World) -> None:
+    a = world.member("a")
+
+    assert not a.send(Route("router:00c0ffee00"), b"to nobody")
+
+    assert a.statistics().refused == 1

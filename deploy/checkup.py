@@ -1,0 +1,161 @@
+"""How the running members of this host are: one line for each that is well, and one for each trouble.
+
+A line says what was seen, what it means, and what helps. Nothing here is the health of a memory's file, which
+`doctor` looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from node.config import NodeConfig
+from node.net.control import ControlClient
+from node.net.peer import PeerStatistics
+from node.net.register import Entry, Register
+from node.net.zeromq import descriptor_limit, descriptors_needed
+from protocol.errors import MeshError
+from protocol.health import WORST
+
+Verdict = Literal["ok", "note", "bad"]
+
+_ANSWER_S = 3.0
+_NAMED = 3  # Of many silent or wrong peers, so many are named; --json of `avm status` has all.
+_SCARCE = 0.9  # Of the descriptors in use: the next members may not be heard.
+_SLOW = 3  # A score of health up to here comes and goes on a busy machine.
+_SHIFT_S = 5.0  # By so much a clock may be set without a word.
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The part of a node's or a librarian's status that is looked at here."""
+
+    net: PeerStatistics
+    clock_shift_s: float
+
+
+def limit(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
+    """Whether as many files may be open as a mesh that hears itself in full, and one of 1,000, needs.
+
+    `avm node` and `avm librarian` take what they may have at most; a program with a node in it what it has.
+    """
+    most, usual = descriptor_limit(most=True), descriptor_limit()
+    full = config.gossip.full_mesh
+    small, large = (descriptors_needed(count, full_mesh=full) for count in (full, 1000))
+    told = f"{most or 'any number of'} at most; {full} members need {small}, 1,000 need {large}"
+    if most and most < small:
+        yield "bad", f"{told}: members would not all be heard; raise the hard limit, ulimit -Hn {large}"
+    elif most and most < large:
+        yield (
+            "note",
+            f"{told}: enough for now; before the mesh grows, raise the hard limit, ulimit -Hn {large}",
+        )
+    elif usual and usual < large:
+        yield "note", f"{told}; a node inside another program has {usual}: start that after ulimit -n {large}"
+    else:
+        yield "ok", told
+
+
+def members(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
+    """Each member of this host, as it says itself."""
+    entries = Register(config.folder).all_running()
+    if not entries:
+        yield "ok", "nobody to ask"
+    for entry in entries:
+        try:
+            told = _ask(entry)
+        except MeshError as error:
+            yield _bad(
+                f"{entry.agent} (process {entry.pid}) does not answer ({error}); "
+                "where that stays so, end it and start it again"
+            )
+            continue
+        troubles = list(_troubles(entry.agent, told, config))
+        yield from troubles
+        if not troubles:
+            yield "ok", f"{entry.agent}: {summary(told.net)}"
+
+
+def summary(net: PeerStatistics) -> str:
+    """One line on how a member is."""
+    gossip, transport, traffic = net.gossip, net.transport, net.traffic
+    allowed = f" of {transport.descriptor_limit:,}" if transport.descriptor_limit else ""
+    refused = sum(traffic.dropped.values())
+    return (
+        f"health {gossip.health} of {WORST} (0 is best), hears {transport.subscriptions}, "
+        f"heard by {transport.hearers}, {len(net.silent)} silent, "
+        f"{transport.overflows} queues full, {traffic.unsent} unsent, {refused} frames refused, "
+        f"{gossip.counters.pauses} pauses, {transport.descriptors:,}{allowed} descriptors"
+    )
+
+
+def _ask(entry: Entry) -> _Told:
+    client = ControlClient(entry.control)
+    try:
+        return client.call(_Told, "status", answer_s=_ANSWER_S)
+    finally:
+        client.close()
+
+
+def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
+    net, gossip, transport = told.net, told.net.gossip, told.net.transport
+    counters = gossip.counters
+    allowed = transport.descriptor_limit
+    if transport.times_out or (allowed and transport.descriptors > _SCARCE * allowed):
+        needed = descriptors_needed(gossip.living, full_mesh=config.gossip.full_mesh)
+        yield _bad(
+            f"{agent}: {transport.descriptors:,} of {allowed:,} descriptors are open, none was left "
+            f"{transport.times_out} times, {transport.turned_away} connections were turned away; "
+            f"a mesh of {gossip.living} needs up to {needed:,}: start it again after ulimit -n {needed}"
+        )
+    if transport.unheard:
+        yield _bad(
+            f"{agent}: {transport.unheard} members are not listened to, for want of descriptors or of an "
+            "address that is one; see its log, and avm members for their addresses"
+        )
+    if net.silent:
+        named = _some([f"{one.agent} for {one.silent_s:.0f} s" for one in net.silent])
+        yield _note(
+            f"{agent}: hears nothing of {named}; does its process run, and may this host connect to its "
+            "second port (the publisher's)?"
+        )
+    if net.wrong:
+        named = _some([f"{one.who}, {one.frames} times {one.reason} ({one.detail})" for one in net.wrong])
+        yield _note(
+            f"{agent}: refused frames of {named}; give that program its own mesh or address, or upgrade it"
+        )
+    if transport.overflows:
+        yield _note(
+            f"{agent}: the queue of {transport.queue_frames} frames to somebody who hears it was full "
+            f"{transport.overflows} times, and frames were lost; look for a member that is stopped or slow "
+            "(avm members: suspect, or heard long ago)"
+        )
+    if gossip.health > _SLOW:
+        yield _note(
+            f"{agent}: its health is {gossip.health} of {WORST} (0 is best): answers come late, or none; "
+            "the machine or the network is too busy, or use the profile wan"
+        )
+    if counters.pauses:
+        yield _note(
+            f"{agent}: did not run {counters.pauses} times, for {counters.longest_pause_s:.0f} s at most; "
+            "where that was no sleep of the machine, it has too little of a processor"
+        )
+    if abs(told.clock_shift_s) > _SHIFT_S:
+        yield _note(
+            f"{agent}: the system's clock was set by {told.clock_shift_s:+.0f} s since its start; expiry and "
+            "times of memories follow the clock, so keep it by NTP"
+        )
+
+
+def _bad(told: str) -> tuple[Verdict, str]:
+    return "bad", told
+
+
+def _note(told: str) -> tuple[Verdict, str]:
+    return "note", told
+
+
+def _some(told: list[str]) -> str:
+    more = len(told) - _NAMED
+    return "; ".join(told[:_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,0 +1,143 @@
+"""ZeroMQ sockets as we open them: what they may hold, how long they wait, and where they listen.
+
+Who is gone unsaid (a host without power, a cable, a firewall that forgot) is found by the kernel and not by
+ZeroMQ's own heartbeats: those wake two threads at each end for each connection, as often as they look, and a
+member holds a connection to each that it hears. Keep-alives cost a probe only where nothing came for
+`_SILENT_S`, and who hears a member hears its heartbeats. A process that is merely stopped keeps its
+connections: to connect again would not help, and the prober (protocol/probing.py) is there to find it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import zmq
+
+from protocol.errors import AddressInUse, InvalidInput
+from protocol.wire import MAX_FRAME_BYTES
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+MAX_CONTROL_FRAME_BYTES = 64 * 1024 * 1024
+QUEUE_FRAMES = 256
+"""Frames that wait in one connection, each way: 32 MiB of the largest. Beyond, they are lost."""
+SUBSCRIPTION_BYTES = 512
+"""Ours is empty; a handshake needs some 100 bytes, 500 with keys."""
+_SOCKETS = 8192  # ZeroMQ's own default of 1,023 is less than the members a mesh may have.
+
+_IN_LINE = 512  # Connections that the system keeps until we take them in: all members may come at once.
+_CONNECT_MS = 3000
+# A connection that is not made within this is begun anew. TCP alone asks again after 1, 2, 4, 8, 16 s …:
+# behind a partition that healed it would be as long again until it does. Higher spares a network whose round
+# trips take seconds.
+_UNACKNOWLEDGED_MS = 10_000
+# So long may what we sent stay unacknowledged, for the same reason. Higher forgives longer outages without a
+# new connection; the frames in it are late by then, and what is lost is made good by `Sync`.
+_SILENT_S = 10
+_AGAIN_S = 5
+_PROBES = 3
+# A connection over which nothing came for `_SILENT_S` is tried each `_AGAIN_S`, and given up after `_PROBES`
+# of them, or what is unacknowledged says so first: a peer that is gone is known within 25 s. Higher holds
+# descriptors of the gone longer.
+
+
+def open_context() -> Context:
+    """One I/O thread: gossip is small frames, and a node is one of many processes on its host."""
+    context: Context = zmq.Context(io_threads=1)
+    context.set(zmq.MAX_SOCKETS, _SOCKETS)
+    return context
+
+
+def open_socket(context: Context, kind: int, limit_bytes: int = MAX_FRAME_BYTES) -> Socket:
+    """A socket that never holds more than its bounds. Raises `ZMQError` where no descriptors are left."""
+    opened: Socket = context.socket(kind)
+    opened.setsockopt(zmq.LINGER, 0)
+    opened.setsockopt(zmq.MAXMSGSIZE, limit_bytes)
+    opened.setsockopt(zmq.SNDHWM, QUEUE_FRAMES)
+    opened.setsockopt(zmq.RCVHWM, QUEUE_FRAMES)
+    opened.setsockopt(zmq.RECONNECT_IVL, 100)
+    opened.setsockopt(zmq.RECONNECT_IVL_MAX, 5000)
+    opened.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
+    opened.setsockopt(zmq.TCP_MAXRT, _UNACKNOWLEDGED_MS)
+    opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    opened.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _SILENT_S)
+    opened.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _AGAIN_S)
+    opened.setsockopt(zmq.TCP_KEEPALIVE_CNT, _PROBES)
+    return opened
+
+
+def connect(context: Context, kind: int, address: str) -> Socket:
+    """A socket of ours to `address`. Raises `ZMQError`, and leaves nothing open then."""
+    opened = open_socket(context, kind)
+    try:
+        if "[" in address:
+            opened.setsockopt(zmq.IPV6, 1)
+        opened.connect(address)
+    except zmq.ZMQError:
+        opened.close(0)
+        raise
+    return opened
+
+
+def bind(bound: Socket, host: str, port: int, advertise: str) -> tuple[str, int]:
+    """Listen at `host`, at any port where it is 0: the address that others reach us at, and the descriptor.
+
+    Who listens is a socket of ours that ZeroMQ is given, so that we can hang up on who stands in line.
+    """
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"listen: tcp://{host}:{port} belongs to another process; "
+                "choose another port, or port 0 for any that is free"
+            ) from None
+        raise InvalidInput(
+            "listen",
+            f"cannot listen on tcp://{host}:{port} ({error.strerror})",
+            "use an address of this host",
+        ) from None
+    with listener:
+        actual = listener.getsockname()[1]
+        if listener.family == socket.AF_INET6:
+            bound.setsockopt(zmq.IPV6, 1)
+        bound.setsockopt(zmq.USE_FD, listener.fileno())
+        bound.bind(f"tcp://{host}:{actual}")
+        return f"tcp://{advertise or host}:{actual}", listener.detach()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    name = None if host == "*" else host.strip("[]")
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # Elsewhere it would let two processes listen at one port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind(address)
+        listener.listen(_IN_LINE)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def bind_control(bound: Socket, path: str) -> None:
+    """Listen for commands of this user at `path`."""
+    try:
+        bound.bind(f"ipc://{path}")
+    except zmq.ZMQError as error:
+        raise InvalidInput(
+            "runtime_dir", f"cannot listen on {path} ({error.strerror})", "use a local folder of your own"
+        ) from None
+
+
+def is_readable(opened: Socket) -> bool:
+    """Whether something waits in it."""
+    events = opened.getsockopt(zmq.EVENTS)
+    return isinstance(events, int) and bool(events & zmq.POLLIN)
