@@ -23,6 +23,7 @@ Where = npt.NDArray[np.intp]
 
 _BLOCK_BYTES = 1 << 23
 _ODD_BYTES = 64  # To a row, so that rows of a full block do not all fall on the same lines of a cache.
+_NARROW_BYTES = 512
 _SPARE = 16  # A block grows by one part in so many.
 
 
@@ -32,7 +33,9 @@ class BitSlices:
     def __init__(self, log2_bits: int) -> None:
         self.bits = 1 << log2_bits
         self.block_slots = ((_BLOCK_BYTES >> log2_bits) + _ODD_BYTES) * 8
+        self.is_narrow = True  # All slots lie in one block that is no wider than a few cache lines.
         self._blocks: list[Bytes] = []
+        self._views: list[Bytes | Words] = []  # The blocks, as words where they are whole words wide.
         self._filled = 0
 
     def __len__(self) -> int:
@@ -43,50 +46,47 @@ class BitSlices:
         """Bytes of all rows, spare ones included."""
         return sum(block.nbytes for block in self._blocks)
 
-    @property
-    def is_narrow(self) -> bool:
-        """Whether all slots lie in one block that is no wider than a few cache lines."""
-        return len(self._blocks) == 1 and self._blocks[0].shape[1] <= 512
-
     def append(self, bits: bytes) -> int:
         """Put a filter behind the last; its slot."""
         slot = self._filled
         number, at = divmod(slot, self.block_slots)
         if number == len(self._blocks):
-            self._blocks.append(np.zeros((self.bits, 1), dtype=np.uint8))
+            self._set_width(number, 1)
         width = self._blocks[number].shape[1]
         if at >= width * 8:
-            self._resize(number, min(_wider(width), self.block_slots // 8))
+            self._set_width(number, min(_whole(width + max(1, width // _SPARE)), self.block_slots // 8))
         self._filled += 1
         column = self._blocks[number][:, at >> 3]
-        column |= _column(bits, at)
+        column |= _column(bits, at & 7)
         return slot
 
     def replace(self, slot: int, bits: bytes) -> None:
         """Put another filter in `slot`."""
         number, at = divmod(slot, self.block_slots)
         column = self._blocks[number][:, at >> 3]
-        column &= ~(1 << (at & 7)) & 0xFF
-        column |= _column(bits, at)
+        # In one pass over the rows, which lie far apart: both the bits to be cleared and those to be set.
+        column ^= (column ^ _column(bits, at & 7)) & (1 << (at & 7))
 
     def pop(self) -> None:
         """Drop the last filter."""
-        slot = self._filled - 1
-        number, at = divmod(slot, self.block_slots)
+        self._filled -= 1
+        number, at = divmod(self._filled, self.block_slots)
         block = self._blocks[number]
         block[:, at >> 3] &= ~(1 << (at & 7)) & 0xFF
-        self._filled = slot
         if at == 0:
-            del self._blocks[number]
+            self._set_width(number, 0)
         elif at * 4 < block.shape[1] * 8:
-            self._resize(number, _whole(-(-at // 8) * 2))
+            self._set_width(number, _whole(-(-at // 8) * 2))
 
-    def _resize(self, number: int, width: int) -> None:
-        old = self._blocks[number]
+    def _set_width(self, number: int, width: int) -> None:
         block = np.zeros((self.bits, width), dtype=np.uint8)
-        kept = min(width, old.shape[1])
-        block[:, :kept] = old[:, :kept]
-        self._blocks[number] = block
+        if number < len(self._blocks):
+            old = self._blocks[number]
+            kept = min(width, old.shape[1])
+            block[:, :kept] = old[:, :kept]
+        self._blocks[number:] = [block] if width else []
+        self._views[number:] = [block if width & 7 else block.view(np.uint64)] if width else []
+        self.is_narrow = len(self._blocks) <= 1 and width <= _NARROW_BYTES
 
     def bits_of(self, slot: int) -> bytes:
         """The filter in `slot`."""
@@ -96,24 +96,20 @@ class BitSlices:
 
     def all_of(self, where: Where) -> int:
         """Bit by slot, whether the filter there has all the bits `where`; for narrow ones."""
-        block = self._blocks[0]
-        if block.shape[1] & 7 == 0:
-            block = block.view(np.uint64)  # type: ignore[assignment]
-        return int.from_bytes(_AND(block.take(where, axis=0), axis=0).tobytes(), "little")
+        return int.from_bytes(_and(self._views[0].take(where, axis=0)).tobytes(), "little")
 
     def all_of_words(self, where: Where) -> Words:
         """The same as an array, 64 slots a word, of any number of slots."""
         found = np.zeros(-(-self._filled // 64), dtype=np.uint64)
-        inside, start = found.view(np.uint8), 0
-        for block in self._blocks:
-            stop = min(start + block.shape[1], len(inside))
-            if block.shape[1] & 7 == 0:
-                words = block.view(np.uint64)
-                part = found[start >> 3 : stop >> 3]
-                part[:] = _AND(words.take(where, axis=0), axis=0)[: len(part)]
+        start = 0
+        for view in self._views:
+            if view.dtype == np.uint64:
+                part = found[start : start + view.shape[1]]
+                part[:] = _and(view.take(where, axis=0))[: len(part)]
             else:
-                inside[start:stop] = _AND(block.take(where, axis=0), axis=0)[: stop - start]
-            start = stop
+                inside = found.view(np.uint8)[start * 8 :]
+                inside[: view.shape[1]] = _and(view.take(where, axis=0))[: len(inside)]
+            start += self.block_slots // 64
         return found
 
     def check(self) -> None:
@@ -128,17 +124,15 @@ class BitSlices:
             assert not np.unpackbits(held, bitorder="little")[used:].any(), "bits behind the last slot"
 
 
-_AND = np.bitwise_and.reduce
+_and = np.bitwise_and.reduce
 
 
-def _column(bits: bytes, at: int) -> Bytes:
+def _column(bits: bytes, shift: int) -> Bytes:
+    """By row, the bit of the filter, shifted to where its slot is in a byte."""
     column = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")
-    column <<= at & 7
+    if shift:
+        column <<= shift
     return column
-
-
-def _wider(width: int) -> int:
-    return _whole(width + max(1, width // _SPARE))
 
 
 def _whole(width: int) -> int:

@@ -41,8 +41,10 @@ def positions(term: str, log2_bits: int, hashes: int) -> list[int]:
 
 @lru_cache(maxsize=4_096)
 def places(term: str, log2_bits: int, hashes: int) -> npt.NDArray[np.intp]:
-    """The `positions` as an array, to take rows by; not to be written to."""
-    return np.array(positions(term, log2_bits, hashes), dtype=np.intp)
+    """The `positions` as an array, to take rows by; it cannot be written to."""
+    where = np.array(positions(term, log2_bits, hashes), dtype=np.intp)
+    where.flags.writeable = False
+    return where
 
 
 def error_of(topics: int, log2_bits: int, hashes: int) -> float:

@@ -23,7 +23,7 @@ from protocol import bloom
 from protocol.digest import Digest
 from protocol.names import AgentName
 from protocol.roll import Roll
-from protocol.shortlist import Candidate, Held, Shortlist
+from protocol.shortlist import Held, Shortlist
 from protocol.sizeclass import SizeClass
 
 _SLOT_BITS = 25  # 33 million agents a class; the 7 bits above are the class.
@@ -118,18 +118,34 @@ class Directory:
         if not self._classes or not terms or limit < 1:
             return []
         held = [Held(part, terms) for part in self._classes.values()]
-        shares = self._shares(held)
-        shortlist = Shortlist(shares, now=now, limit=limit)
+        shortlist = Shortlist(terms, self._shares(held), now=now, limit=limit)
         for part in held:
             shortlist.offer(part)
-        return [_lead(candidate, terms, shares, now) for candidate in shortlist.best()]
+        return [
+            Lead(
+                agent=agent,
+                score=-minus_score,
+                certainty=certainty,
+                matched=matched,
+                age_s=now + minus_confirmed,
+                error=error,
+                suspect=suspect,
+            )
+            for minus_score, minus_confirmed, agent, certainty, error, suspect, matched in shortlist.best
+        ]
 
     def _shares(self, held: list[Held]) -> list[float]:
         """By term, the share of agents that truly hold it: what the filters' errors explain is taken off."""
-        agents = len(self)
-        error = sum(part.size_class.error_total for part in held) / agents
-        found = [sum(counts) for counts in zip(*(part.counts for part in held), strict=True)]
-        return [min(max((n / agents - error) / max(1.0 - error, 1e-9), 0.1 / agents), 1.0) for n in found]
+        agents, error_total = 0, 0.0
+        for part in held:
+            agents += len(part.size_class.agents)
+            error_total += part.size_class.error_total
+        error = error_total / agents
+        truly, least = max(1.0 - error, 1e-9), 0.1 / agents
+        found = held[0].counts
+        if len(held) > 1:
+            found = [sum(counts) for counts in zip(*[part.counts for part in held], strict=True)]
+        return [min(max((n / agents - error) / truly, least), 1.0) for n in found]
 
     def _name_of(self, place: int) -> AgentName:
         return self._classes[place >> _SLOT_BITS].agents[place & _SLOTS - 1]
@@ -153,19 +169,3 @@ class Directory:
 
 def _class_number(digest: Digest) -> int:
     return (digest.log2_bits - bloom.MIN_LOG2_BITS) * _MAX_HASHES + digest.hashes - 1
-
-
-def _lead(candidate: Candidate, terms: Sequence[str], shares: list[float], now: float) -> Lead:
-    error, held, doubt = candidate.error, sorted(candidate.held), 1.0
-    for term in held:
-        by_chance = error * (1.0 - shares[term])
-        doubt *= by_chance / (shares[term] + by_chance)
-    return Lead(
-        agent=candidate.agent,
-        score=-candidate.minus_score,
-        certainty=1.0 - doubt,
-        matched=tuple([terms[term] for term in held]),
-        age_s=now + candidate.minus_confirmed,
-        error=error,
-        suspect=candidate.suspect,
-    )

@@ -15,9 +15,9 @@ Sets of slots are Python integers where the class is narrow, else arrays of word
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from math import log
+from typing import cast
 
 import numpy as np
 
@@ -28,20 +28,15 @@ from protocol.sizeclass import Plane, SizeClass
 
 Slots = int | Words
 
-MISS_COST = math.log(2.0)  # An agent that knows the matter still lacks every other word of a question.
+MISS_COST = log(2.0)  # An agent that knows the matter still lacks every other word of a question.
 SUSPECT_COST = 1.0  # In nats: a suspect is asked after its equals, and before those that know less.
+_FEW = 4  # So many more than the limit are scored rather than narrowed further.
 _SLACK = 1e-9  # Sums of logarithms are not exact.
 
 
-class Candidate(NamedTuple):
-    """In this order: better ones sort first."""
-
-    minus_score: float
-    minus_confirmed: float
-    agent: AgentName
-    error: float
-    suspect: bool
-    held: tuple[int, ...]
+# Minus the score, minus the time of confirmation, the agent (so that better ones sort first), certainty, error,
+# and whether suspected; at last the terms it holds, by number and as in the question.
+Candidate = tuple[float, float, AgentName, float, float, bool, tuple[str, ...]]
 
 
 class Held:
@@ -49,130 +44,166 @@ class Held:
 
     def __init__(self, size_class: SizeClass, terms: Sequence[str]) -> None:
         self.size_class = size_class
-        self.narrow = size_class.slices.is_narrow
-        log2_bits, hashes = size_class.log2_bits, size_class.hashes
-        all_of = size_class.slices.all_of if self.narrow else size_class.slices.all_of_words
+        slices, log2_bits, hashes = size_class.slices, size_class.log2_bits, size_class.hashes
+        self.narrow = slices.is_narrow
+        all_of = slices.all_of if self.narrow else slices.all_of_words
         self.slots: list[Slots] = [all_of(bloom.places(term, log2_bits, hashes)) for term in terms]
         self.counts = [_count(slots) for slots in self.slots]
 
     def read(self, plane: Plane) -> Slots:
+        """The plane as a set of the same kind."""
         return plane.number() if self.narrow else plane.words()
 
 
 class Shortlist:
-    """The best `limit` of all classes that were offered; see `best`."""
+    """The best `limit` of all classes that were offered: `best`, best score first; ties by freshness, then by
+    name. `shares`: by term of the question, how many of all agents hold it, 0..1.
+    """
 
-    def __init__(self, shares: list[float], *, now: float, limit: int) -> None:
-        self._shares, self._now, self._limit = shares, now, limit
+    def __init__(self, terms: Sequence[str], shares: list[float], *, now: float, limit: int) -> None:
+        self.best: list[Candidate] = []
+        self._terms, self._shares, self._now, self._limit = terms, shares, now, limit
         self._rarest_first = sorted(range(len(shares)), key=shares.__getitem__)
-        self._best: list[Candidate] = []
-
-    def best(self) -> list[Candidate]:
-        """Best score first; ties by freshness, then by name."""
-        return self._best
 
     def offer(self, held: Held) -> None:
         """Take in the agents of a class that hold at least one term."""
+        if len(held.slots) == 1:
+            self._part_suspects(held, held.slots[0], held.counts[0], (0,))
+            return
         slots = held.slots[0]
         for more in held.slots[1:]:
             slots = slots | more
-        self._split(held, slots, _count(slots) if len(held.slots) > 1 else held.counts[0], 0, ())
+        self._split(held, slots, _count(slots), 0, ())
 
-    def _split(self, held: Held, slots: Slots, count: int, turn: int, terms: tuple[int, ...]) -> None:
-        """Part `slots`, which hold `terms`, by the term of this `turn` and those after it."""
-        if count == 0:
-            return
-        if turn < len(self._shares):
-            if self._may_enter(terms, turn):
-                term = self._rarest_first[turn]
-                if len(self._shares) == 1:
-                    self._split(held, slots, count, 1, (term,))
-                    return
-                with_it = slots & held.slots[term]
-                holders = _count(with_it)
-                self._split(held, with_it, holders, turn + 1, (*terms, term))
-                self._split(held, slots ^ with_it, count - holders, turn + 1, terms)
-            return
-        part = held.size_class
-        if part.suspected:
-            suspects = slots & held.read(part.suspects)
-            suspected = _count(suspects)
-            self._enter(held, suspects, suspected, terms, True)
-            self._enter(held, slots ^ suspects, count - suspected, terms, False)
-        else:
-            self._enter(held, slots, count, terms, False)
+    def _split(self, held: Held, slots: Slots, count: int, turn: int, chosen: tuple[int, ...]) -> None:
+        """Part `slots`, which hold the `chosen` terms, by the term of this `turn` and those after it."""
+        if turn == len(self._shares):
+            self._part_suspects(held, slots, count, chosen)
+        elif self._may_enter(chosen, turn):
+            term = self._rarest_first[turn]
+            with_it = slots & held.slots[term]
+            holders = _count(with_it)
+            if holders:
+                self._split(held, with_it, holders, turn + 1, (*chosen, term))
+            if holders < count:
+                self._split(held, slots ^ with_it, count - holders, turn + 1, chosen)
 
-    def _may_enter(self, terms: tuple[int, ...], turn: int) -> bool:
-        """Whether holders of `terms` get on the list if they hold all the later ones, too, without error."""
-        if len(self._best) < self._limit:
+    def _may_enter(self, chosen: tuple[int, ...], turn: int) -> bool:
+        """Whether holders of `chosen` get on the list if they hold all the later ones, too, without error."""
+        if len(self.best) < self._limit:
             return True
-        held = (*terms, *self._rarest_first[turn:])
-        return self._score(0.0, held, False) + _SLACK >= -self._best[-1].minus_score
+        most = _Group(self, (*chosen, *self._rarest_first[turn:]), False)
+        return most.minus_score(0.0) - _SLACK <= self.best[-1][0]
 
-    def _score(self, error: float, terms: Sequence[int], suspect: bool) -> float:
-        score = -MISS_COST * (len(self._shares) - len(terms))
-        for term in terms:
-            share = self._shares[term]
-            score -= math.log(share + error * (1.0 - share))
-        return score - SUSPECT_COST if suspect else score
+    def _part_suspects(self, held: Held, slots: Slots, count: int, chosen: tuple[int, ...]) -> None:
+        if held.size_class.suspects.ones:
+            suspects = slots & held.read(held.size_class.suspects)
+            suspected = _count(suspects)
+            self._enter(held, suspects, suspected, _Group(self, chosen, True))
+            slots, count = slots ^ suspects, count - suspected
+        self._enter(held, slots, count, _Group(self, chosen, False))
 
-    def _enter(self, held: Held, slots: Slots, count: int, terms: tuple[int, ...], suspect: bool) -> None:
+    def _enter(self, held: Held, slots: Slots, count: int, group: _Group) -> None:
         """Put the best of a group on the list."""
-        part, limit = held.size_class, self._limit
+        part, limit, now = held.size_class, self._limit, self._now
         if count > limit:
             fewer, level = _lowest(held, slots, count, limit)
-            # Levels beyond a limit's worth may be left out only if they score lower, and do not tie by rounding.
-            if self._score(part.error_at(level), terms, suspect) > self._score(
-                part.error_at(level + 1), terms, suspect
-            ):
+            # The higher levels are left out only if they score lower, and do not tie by rounding.
+            if group.minus_score(part.error_at(level)) < group.minus_score(part.error_at(level + 1)):
                 slots = fewer
         found = _numbers(slots)
-        if len(found) > 2 * limit:
-            found = self._foremost(part, found, terms, suspect)
-        confirmed, agents, levels, now = part.confirmed, part.agents, part.levels, self._now
+        if len(found) > 2 * limit + _FEW:
+            found = self._foremost(part, found, group)
+        agents, confirmed, levels = part.agents, part.confirmed, part.levels
+        bits, hashes, suspect, matched = 1 << part.log2_bits, part.hashes, group.suspect, group.matched
+        graded: dict[int, tuple[float, float, float]] = {}
+        best = self.best
         for slot in found:
-            error = part.error_at(levels[slot])
-            fresh = min(confirmed[slot], now)
-            self._best.append(
-                Candidate(
-                    -self._score(error, terms, suspect), -fresh, agents[slot], error, suspect, terms
+            level = levels[slot]
+            grade = graded.get(level)
+            if grade is None:
+                grade = graded[level] = group.grade((level / bits) ** hashes)
+            heard_at = confirmed[slot]
+            minus_score, certainty, error = grade
+            best.append(
+                (
+                    minus_score,
+                    -heard_at if heard_at < now else -now,
+                    agents[slot],
+                    certainty,
+                    error,
+                    suspect,
+                    matched,
                 )
             )
-        self._best.sort()
-        del self._best[limit:]
+        best.sort()
+        del best[limit:]
 
-    def _foremost(self, part: SizeClass, slots: list[int], terms: tuple[int, ...], suspect: bool) -> list[int]:
+    def _foremost(self, part: SizeClass, slots: list[int], group: _Group) -> list[int]:
         """Those of a group that no `limit` others precede by score and freshness."""
         where = np.array(slots)
         levels, of = np.unique(np.frombuffer(part.levels, part.levels.typecode)[where], return_inverse=True)
-        # The very function that ranks: numpy's logarithm differs in the last bit, and would break ties.
-        scores = [self._score(part.error_at(level), terms, suspect) for level in levels.tolist()]
-        score = np.array(scores)[of]
-        last = np.partition(score, -self._limit)[-self._limit]
-        ahead, equal = score > last, score == last
-        fresh = np.minimum(np.frombuffer(part.confirmed)[where], self._now)
+        # By the very function that ranks: numpy's logarithm may differ in the last bit, and part what ties.
+        minus_scores = [group.minus_score(part.error_at(level)) for level in levels.tolist()]
+        minus_score = np.array(minus_scores)[of]
+        last = np.partition(minus_score, self._limit - 1)[self._limit - 1]
+        ahead, equal = minus_score < last, minus_score == last
+        heard_at = np.minimum(np.frombuffer(part.confirmed)[where], self._now)
         room = self._limit - int(np.count_nonzero(ahead))
-        ahead |= equal & (fresh >= np.partition(fresh[equal], -room)[-room])
+        ahead |= equal & (heard_at >= np.partition(heard_at[equal], -room)[-room])
         return cast(list[int], where[ahead].tolist())
+
+
+class _Group:
+    """Agents that hold the same terms of a question, all suspected or none."""
+
+    def __init__(self, of: Shortlist, chosen: tuple[int, ...], suspect: bool) -> None:
+        self.suspect = suspect
+        self._shares = [of._shares[term] for term in chosen]
+        self._cost = MISS_COST * (len(of._shares) - len(chosen)) + (SUSPECT_COST if suspect else 0.0)
+        self.matched = tuple([of._terms[term] for term in sorted(chosen)])
+
+    def minus_score(self, error: float) -> float:
+        """At an error of the filter; the lower the better."""
+        total = self._cost
+        for share in self._shares:
+            total += log(share + error * (1.0 - share))
+        return total
+
+    def grade(self, error: float) -> tuple[float, float, float]:
+        """Minus the score, the certainty that one of the terms is really held, the error."""
+        total, doubt = self._cost, 1.0
+        for share in self._shares:
+            by_chance = error * (1.0 - share)
+            found = share + by_chance
+            total += log(found)
+            doubt *= by_chance / found
+        return total, 1.0 - doubt, error
 
 
 def _lowest(held: Held, slots: Slots, count: int, limit: int) -> tuple[Slots, int]:
     """Of `slots` those up to some level that are `limit` at the least and not many more; and that level."""
     planes = held.size_class.planes
+    narrow, enough = held.narrow, limit + _FEW
     sure: Slots = slots ^ slots
-    known, level = 0, 0
-    for turn in range(len(planes) - 1, -1, -1):
-        high = slots & held.read(planes[turn])
+    known, level, turn = 0, 0, len(planes)
+    while turn and known + count > enough:
+        turn -= 1
+        plane = planes[turn]
+        if not plane.ones:
+            continue
+        high = slots & (plane.number() if narrow else plane.words())
         above = _count(high)
-        if known + count - above >= limit:
-            slots, count = slots ^ high, count - above
+        if above == 0:
+            continue
+        low = count - above
+        if known + low >= limit:
+            slots, count = slots ^ high, low
         else:
-            sure, known = sure | (slots ^ high), known + count - above
+            if low:
+                sure, known = sure | (slots ^ high), known + low
             slots, count, level = high, above, level | 1 << turn
-        if known + count <= limit + limit // 4:
-            level |= (1 << turn) - 1
-            break
-    return sure | slots, level
+    return sure | slots, level | (1 << turn) - 1
 
 
 def _count(slots: Slots) -> int:
@@ -182,12 +213,14 @@ def _count(slots: Slots) -> int:
 def _numbers(slots: Slots) -> list[int]:
     """The slots of a set, in no order."""
     if isinstance(slots, int):
-        numbers = []
-        while slots:
-            last = slots.bit_length() - 1
-            numbers.append(last)
-            slots ^= 1 << last
-        return numbers
+        if slots.bit_count() <= 64:
+            numbers = []
+            while slots:
+                last = slots.bit_length() - 1
+                numbers.append(last)
+                slots ^= 1 << last
+            return numbers
+        slots = np.frombuffer(slots.to_bytes(-(-slots.bit_length() // 64) * 8, "little"), dtype=np.uint64)
     words = np.flatnonzero(slots)
     bits = np.unpackbits(slots[words].view(np.uint8), bitorder="little").view(np.bool_)
     at = np.flatnonzero(bits)

@@ -27,15 +27,17 @@ from protocol.names import AgentName
 
 
 class Plane:
-    """A bit per slot, that can be read as a number or as words of 64."""
+    """A bit per slot, that can be read as a number or as words of 64. `ones`: how many are set."""
 
     def __init__(self) -> None:
+        self.ones = 0
         self._bytes = bytearray()
+        self._number: int | None = None  # As last read, while nothing changed.
 
     @property
     def size_bytes(self) -> int:
         """What is allocated."""
-        return self._bytes.__sizeof__()
+        return self._bytes.__sizeof__() + (0 if self._number is None else self._number.__sizeof__())
 
     def __getitem__(self, slot: int) -> int:
         return self._bytes[slot >> 3] >> (slot & 7) & 1
@@ -48,18 +50,23 @@ class Plane:
         else:
             del self._bytes[size_bytes:]
 
-    def set(self, slot: int, bit: int) -> None:
-        if bit:
-            self._bytes[slot >> 3] |= 1 << (slot & 7)
-        else:
-            self._bytes[slot >> 3] &= ~(1 << (slot & 7))
+    def flip(self, slot: int) -> None:
+        """Change the bit of `slot`."""
+        at, bit = slot >> 3, 1 << (slot & 7)
+        self._bytes[at] ^= bit
+        self.ones += 1 if self._bytes[at] & bit else -1
+        self._number = None
 
     def number(self) -> int:
         """All of it; bit j is that of slot j."""
-        return int.from_bytes(self._bytes, "little")
+        number = self._number
+        if number is None:
+            number = self._number = int.from_bytes(self._bytes, "little")
+        return number
 
     def words(self) -> Words:
         """All of it; to be let go before the plane changes size."""
+        self._number = None
         return np.frombuffer(self._bytes, dtype=np.uint64)
 
 
@@ -73,7 +80,6 @@ class SizeClass:
         self.levels = array("H" if log2_bits < 16 else "I")
         self.planes = [Plane() for _ in range(log2_bits + 1)]
         self.suspects = Plane()
-        self.suspected = 0
         self.error_total = 0.0
         self.slices = BitSlices(log2_bits)
 
@@ -115,8 +121,7 @@ class SizeClass:
     def suspect(self, slot: int, suspected: bool) -> None:
         """Whether the agent in `slot` is suspected."""
         if self.suspects[slot] != suspected:
-            self.suspects.set(slot, suspected)
-            self.suspected += 1 if suspected else -1
+            self.suspects.flip(slot)
 
     def remove(self, slot: int) -> None:
         """Forget the agent in `slot`; the last one takes its place."""
@@ -139,11 +144,10 @@ class SizeClass:
     def _set_level(self, slot: int, level: int) -> None:
         changed = self.levels[slot] ^ level
         self.levels[slot] = level
-        for plane in self.planes:
-            if changed & 1:
-                plane.set(slot, level & 1)
-            changed >>= 1
-            level >>= 1
+        while changed:
+            turn = changed.bit_length() - 1
+            self.planes[turn].flip(slot)
+            changed ^= 1 << turn
 
     def check(self) -> None:
         """Assert the invariants at the head of this module."""
@@ -155,5 +159,5 @@ class SizeClass:
             assert level == int.from_bytes(self.slices.bits_of(slot)).bit_count()
         for plane in (*self.planes, self.suspects):
             assert plane.number() >> living == 0, "a bit of nobody"
-        assert self.suspected == self.suspects.number().bit_count()
+            assert plane.ones == plane.number().bit_count()
         assert abs(self.error_total - sum(map(self.error_at, self.levels))) < 1e-6
