@@ -23,7 +23,6 @@ Where = npt.NDArray[np.intp]
 
 _BLOCK_BYTES = 1 << 23
 _ODD_BYTES = 64  # To a row, so that rows of a full block do not all fall on the same lines of a cache.
-_NARROW_BYTES = 512
 _SPARE = 16  # A block grows by one part in so many.
 
 
@@ -33,7 +32,6 @@ class BitSlices:
     def __init__(self, log2_bits: int) -> None:
         self.bits = 1 << log2_bits
         self.block_slots = ((_BLOCK_BYTES >> log2_bits) + _ODD_BYTES) * 8
-        self.is_narrow = True  # All slots lie in one block that is no wider than a few cache lines.
         self._blocks: list[Bytes] = []
         self._views: list[Bytes | Words] = []  # The blocks, as words where they are whole words wide.
         self._filled = 0
@@ -86,7 +84,6 @@ class BitSlices:
             block[:, :kept] = old[:, :kept]
         self._blocks[number:] = [block] if width else []
         self._views[number:] = [block if width & 7 else block.view(np.uint64)] if width else []
-        self.is_narrow = len(self._blocks) <= 1 and width <= _NARROW_BYTES
 
     def bits_of(self, slot: int) -> bytes:
         """The filter in `slot`."""
@@ -95,8 +92,9 @@ class BitSlices:
         return np.packbits(column, bitorder="little").tobytes()
 
     def all_of(self, where: Where) -> int:
-        """Bit by slot, whether the filter there has all the bits `where`; for narrow ones."""
-        return int.from_bytes(_and(self._views[0].take(where, axis=0)).tobytes(), "little")
+        """Bit by slot, whether the filter there has all the bits `where`."""
+        parts = [_and(view.take(where, axis=0)).tobytes() for view in self._views]
+        return int.from_bytes(parts[0] if len(parts) == 1 else b"".join(parts), "little")
 
     def all_of_words(self, where: Where) -> Words:
         """The same as an array, 64 slots a word, of any number of slots."""

@@ -17,33 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from protocol import bloom
 from protocol.digest import Digest
 from protocol.names import AgentName
 from protocol.roll import Roll
-from protocol.shortlist import Held, Shortlist
+from protocol.shortlist import Held, Lead, Shortlist
 from protocol.sizeclass import SizeClass
 
 _SLOT_BITS = 25  # 33 million agents a class; the 7 bits above are the class.
 _SLOTS = 1 << _SLOT_BITS
 _MAX_HASHES = 16
-
-
-class Lead(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent that may know. `certainty` (0..1): that it really announced one of `matched` at the least;
-    `error`: its digest's share of false positives; `age_s`: since that digest was last confirmed.
-    Scores (nats) compare within one query only.
-    """
-
-    agent: AgentName
-    score: float
-    certainty: float
-    matched: tuple[str, ...]
-    age_s: float
-    error: float
-    suspect: bool
 
 
 class Directory:
@@ -121,18 +104,7 @@ class Directory:
         shortlist = Shortlist(terms, self._shares(held), now=now, limit=limit)
         for part in held:
             shortlist.offer(part)
-        return [
-            Lead(
-                agent=agent,
-                score=-minus_score,
-                certainty=certainty,
-                matched=matched,
-                age_s=now + minus_confirmed,
-                error=error,
-                suspect=suspect,
-            )
-            for minus_score, minus_confirmed, agent, certainty, error, suspect, matched in shortlist.best
-        ]
+        return shortlist.leads()
 
     def _shares(self, held: list[Held]) -> list[float]:
         """By term, the share of agents that truly hold it: what the filters' errors explain is taken off."""

@@ -10,15 +10,17 @@ its lowest levels on bit planes, a few ANDs and counts whatever its size, and on
 by one. Groups are split off term by term, the rarest first and its holders before the rest; a branch that
 cannot reach the last place of a full list even without error is not followed.
 
-Sets of slots are Python integers where the class is narrow, else arrays of words: both know & and ^.
+Sets of slots are Python integers where the class is small, else arrays of words: both know & and ^.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log
-from typing import cast
+from operator import itemgetter
+from typing import Any, Protocol, cast
 
+import msgspec
 import numpy as np
 
 from protocol import bloom
@@ -26,17 +28,41 @@ from protocol.bitslices import Words
 from protocol.names import AgentName
 from protocol.sizeclass import Plane, SizeClass
 
-Slots = int | Words
+
+class Slots(Protocol):
+    """A set of slots: an integer, or an array of words."""
+
+    def __and__(self, other: Any, /) -> Any: ...
+    def __or__(self, other: Any, /) -> Any: ...
+    def __xor__(self, other: Any, /) -> Any: ...
+
 
 MISS_COST = log(2.0)  # An agent that knows the matter still lacks every other word of a question.
 SUSPECT_COST = 1.0  # In nats: a suspect is asked after its equals, and before those that know less.
 _FEW = 4  # So many more than the limit are scored rather than narrowed further.
+_NARROW = 1 << 16  # Up to so many slots Python's integers beat arrays: nothing to set up, less to call.
+_SHORT_BITS, _SPARSE = 1 << 15, 32  # Below both, a loop over the bits is the fastest.
+_MANY = 16  # More than that beyond the limit are equals, and looked at in bulk.
 _SLACK = 1e-9  # Sums of logarithms are not exact.
 
 
-# Minus the score, minus the time of confirmation, the agent (so that better ones sort first), certainty, error,
-# and whether suspected; at last the terms it holds, by number and as in the question.
-Candidate = tuple[float, float, AgentName, float, float, bool, tuple[str, ...]]
+class Lead(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that may know. `certainty` (0..1): that it really announced one of `matched` at the least;
+    `error`: its digest's share of false positives; `age_s`: since that digest was last confirmed.
+    Scores (nats) compare within one query only.
+    """
+
+    agent: AgentName
+    score: float
+    certainty: float
+    matched: tuple[str, ...]
+    age_s: float
+    error: float
+    suspect: bool
+
+
+# Minus the score, minus the time of confirmation, the agent: better ones sort first.
+_Ranked = tuple[float, float, AgentName, Lead]
 
 
 class Held:
@@ -45,10 +71,14 @@ class Held:
     def __init__(self, size_class: SizeClass, terms: Sequence[str]) -> None:
         self.size_class = size_class
         slices, log2_bits, hashes = size_class.slices, size_class.log2_bits, size_class.hashes
-        self.narrow = slices.is_narrow
+        self.narrow = len(size_class) <= _NARROW
         all_of = slices.all_of if self.narrow else slices.all_of_words
-        self.slots: list[Slots] = [all_of(bloom.places(term, log2_bits, hashes)) for term in terms]
-        self.counts = [_count(slots) for slots in self.slots]
+        self.slots: list[Slots] = []
+        self.counts: list[int] = []
+        for term in terms:
+            slots = all_of(bloom.places(term, log2_bits, hashes))
+            self.slots.append(slots)
+            self.counts.append(_count(slots))
 
     def read(self, plane: Plane) -> Slots:
         """The plane as a set of the same kind."""
@@ -56,14 +86,18 @@ class Held:
 
 
 class Shortlist:
-    """The best `limit` of all classes that were offered: `best`, best score first; ties by freshness, then by
-    name. `shares`: by term of the question, how many of all agents hold it, 0..1.
+    """The best `limit` of all classes that were offered. `shares`: by term of the question, how many of all
+    agents hold it, 0..1.
     """
 
     def __init__(self, terms: Sequence[str], shares: list[float], *, now: float, limit: int) -> None:
-        self.best: list[Candidate] = []
-        self._terms, self._shares, self._now, self._limit = terms, shares, now, limit
+        self._ranked: list[_Ranked] = []
+        self.terms, self.shares, self._now, self._limit = terms, shares, now, limit
         self._rarest_first = sorted(range(len(shares)), key=shares.__getitem__)
+
+    def leads(self) -> list[Lead]:
+        """Best score first; ties by freshness, then by name."""
+        return [lead for _, _, _, lead in self._ranked]
 
     def offer(self, held: Held) -> None:
         """Take in the agents of a class that hold at least one term."""
@@ -77,7 +111,7 @@ class Shortlist:
 
     def _split(self, held: Held, slots: Slots, count: int, turn: int, chosen: tuple[int, ...]) -> None:
         """Part `slots`, which hold the `chosen` terms, by the term of this `turn` and those after it."""
-        if turn == len(self._shares):
+        if turn == len(self.shares):
             self._part_suspects(held, slots, count, chosen)
         elif self._may_enter(chosen, turn):
             term = self._rarest_first[turn]
@@ -90,10 +124,10 @@ class Shortlist:
 
     def _may_enter(self, chosen: tuple[int, ...], turn: int) -> bool:
         """Whether holders of `chosen` get on the list if they hold all the later ones, too, without error."""
-        if len(self.best) < self._limit:
+        if len(self._ranked) < self._limit:
             return True
         most = _Group(self, (*chosen, *self._rarest_first[turn:]), False)
-        return most.minus_score(0.0) - _SLACK <= self.best[-1][0]
+        return most.grade(0.0)[0] - _SLACK <= self._ranked[-1][0]
 
     def _part_suspects(self, held: Held, slots: Slots, count: int, chosen: tuple[int, ...]) -> None:
         if held.size_class.suspects.ones:
@@ -107,44 +141,45 @@ class Shortlist:
         """Put the best of a group on the list."""
         part, limit, now = held.size_class, self._limit, self._now
         if count > limit:
-            fewer, level = _lowest(held, slots, count, limit)
-            # The higher levels are left out only if they score lower, and do not tie by rounding.
-            if group.minus_score(part.error_at(level)) < group.minus_score(part.error_at(level + 1)):
-                slots = fewer
-        found = _numbers(slots)
-        if len(found) > 2 * limit + _FEW:
-            found = self._foremost(part, found, group)
-        agents, confirmed, levels = part.agents, part.confirmed, part.levels
-        bits, hashes, suspect, matched = 1 << part.log2_bits, part.hashes, group.suspect, group.matched
+            found = _numbers(_lowest(held, slots, count, limit))
+            least = min(map(part.levels.__getitem__, found))
+            if not group.tells_apart(part.error_at(least), part.error_at(least + 1)):
+                found = _numbers(slots)
+            if len(found) > limit + _MANY:
+                found = self._foremost(part, found, group)
+        elif count:
+            found = _numbers(slots)
+        else:
+            return
+        ranked = self._ranked
+        bits, hashes, suspect, matched = part.bits, part.hashes, group.suspect, group.matched
         graded: dict[int, tuple[float, float, float]] = {}
-        best = self.best
-        for slot in found:
-            level = levels[slot]
+        for level, heard_at, agent in _told(part, found):
             grade = graded.get(level)
             if grade is None:
                 grade = graded[level] = group.grade((level / bits) ** hashes)
-            heard_at = confirmed[slot]
             minus_score, certainty, error = grade
-            best.append(
-                (
-                    minus_score,
-                    -heard_at if heard_at < now else -now,
-                    agents[slot],
-                    certainty,
-                    error,
-                    suspect,
-                    matched,
-                )
+            if heard_at > now:
+                heard_at = now
+            lead = Lead(
+                agent=agent,
+                score=-minus_score,
+                certainty=certainty,
+                matched=matched,
+                age_s=now - heard_at,
+                error=error,
+                suspect=suspect,
             )
-        best.sort()
-        del best[limit:]
+            ranked.append((minus_score, -heard_at, agent, lead))
+        ranked.sort()
+        del ranked[limit:]
 
     def _foremost(self, part: SizeClass, slots: list[int], group: _Group) -> list[int]:
         """Those of a group that no `limit` others precede by score and freshness."""
         where = np.array(slots)
         levels, of = np.unique(np.frombuffer(part.levels, part.levels.typecode)[where], return_inverse=True)
         # By the very function that ranks: numpy's logarithm may differ in the last bit, and part what ties.
-        minus_scores = [group.minus_score(part.error_at(level)) for level in levels.tolist()]
+        minus_scores = [group.grade(part.error_at(level))[0] for level in levels.tolist()]
         minus_score = np.array(minus_scores)[of]
         last = np.partition(minus_score, self._limit - 1)[self._limit - 1]
         ahead, equal = minus_score < last, minus_score == last
@@ -159,16 +194,20 @@ class _Group:
 
     def __init__(self, of: Shortlist, chosen: tuple[int, ...], suspect: bool) -> None:
         self.suspect = suspect
-        self._shares = [of._shares[term] for term in chosen]
-        self._cost = MISS_COST * (len(of._shares) - len(chosen)) + (SUSPECT_COST if suspect else 0.0)
-        self.matched = tuple([of._terms[term] for term in sorted(chosen)])
+        if len(of.terms) == 1:
+            self.matched: tuple[str, ...] = (of.terms[0],)
+            self._shares = of.shares
+            self._cost = SUSPECT_COST if suspect else 0.0
+        else:
+            self.matched = tuple([of.terms[term] for term in sorted(chosen)])
+            self._shares = [of.shares[term] for term in chosen]
+            self._cost = MISS_COST * (len(of.shares) - len(chosen)) + (SUSPECT_COST if suspect else 0.0)
 
-    def minus_score(self, error: float) -> float:
-        """At an error of the filter; the lower the better."""
-        total = self._cost
-        for share in self._shares:
-            total += log(share + error * (1.0 - share))
-        return total
+    def tells_apart(self, error: float, higher: float) -> bool:
+        """Whether the higher error scores lower for certain, and does not tie by rounding. If so for the error
+        of a level and the next, then for all levels above: errors grow ever faster.
+        """
+        return (1.0 - min(self._shares)) * (higher - error) > _SLACK
 
     def grade(self, error: float) -> tuple[float, float, float]:
         """Minus the score, the certainty that one of the terms is really held, the error."""
@@ -181,19 +220,32 @@ class _Group:
         return total, 1.0 - doubt, error
 
 
-def _lowest(held: Held, slots: Slots, count: int, limit: int) -> tuple[Slots, int]:
-    """Of `slots` those up to some level that are `limit` at the least and not many more; and that level."""
+def _told(part: SizeClass, slots: list[int]) -> Iterable[tuple[int, float, AgentName]]:
+    """Level, time of confirmation and agent of each of the slots."""
+    if len(slots) == 1:
+        slot = slots[0]
+        return ((part.levels[slot], part.confirmed[slot], part.agents[slot]),)
+    of = itemgetter(*slots)
+    return zip(of(part.levels), of(part.confirmed), of(part.agents), strict=True)
+
+
+def _lowest(held: Held, slots: Slots, count: int, limit: int) -> Slots:
+    """Of `slots` those up to some level, which are `limit` at the least and, but for equals, not many more."""
     planes = held.size_class.planes
     narrow, enough = held.narrow, limit + _FEW
-    sure: Slots = slots ^ slots
-    known, level, turn = 0, 0, len(planes)
+    sure = slots ^ slots
+    known, turn = 0, len(planes)
     while turn and known + count > enough:
         turn -= 1
         plane = planes[turn]
         if not plane.ones:
             continue
-        high = slots & (plane.number() if narrow else plane.words())
-        above = _count(high)
+        if narrow:
+            high = slots & plane.number()
+            above = high.bit_count()
+        else:
+            high = slots & plane.words()
+            above = _count(high)
         if above == 0:
             continue
         low = count - above
@@ -202,26 +254,31 @@ def _lowest(held: Held, slots: Slots, count: int, limit: int) -> tuple[Slots, in
         else:
             if low:
                 sure, known = sure | (slots ^ high), known + low
-            slots, count, level = high, above, level | 1 << turn
-    return sure | slots, level | (1 << turn) - 1
+            slots, count = high, above
+    return cast(Slots, sure | slots)
 
 
 def _count(slots: Slots) -> int:
-    return slots.bit_count() if isinstance(slots, int) else int(np.bitwise_count(slots).sum())
+    if isinstance(slots, int):
+        return slots.bit_count()
+    return int(np.add.reduce(np.bitwise_count(cast(Words, slots))))
 
 
 def _numbers(slots: Slots) -> list[int]:
     """The slots of a set, in no order."""
     if isinstance(slots, int):
-        if slots.bit_count() <= 64:
+        size_bits = slots.bit_length()
+        if size_bits < _SHORT_BITS and slots.bit_count() <= _SPARSE:
             numbers = []
             while slots:
                 last = slots.bit_length() - 1
                 numbers.append(last)
                 slots ^= 1 << last
             return numbers
-        slots = np.frombuffer(slots.to_bytes(-(-slots.bit_length() // 64) * 8, "little"), dtype=np.uint64)
-    words = np.flatnonzero(slots)
-    bits = np.unpackbits(slots[words].view(np.uint8), bitorder="little").view(np.bool_)
+        words = np.frombuffer(slots.to_bytes(-(-size_bits // 64) * 8, "little"), dtype=np.uint64)
+    else:
+        words = cast(Words, slots)
+    taken = np.flatnonzero(words)
+    bits = np.unpackbits(words[taken].view(np.uint8), bitorder="little").view(np.bool_)
     at = np.flatnonzero(bits)
-    return cast(list[int], (words[at >> 6] * 64 + (at & 63)).tolist())
+    return cast(list[int], (taken[at >> 6] * 64 + (at & 63)).tolist())

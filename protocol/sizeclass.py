@@ -20,7 +20,6 @@ from array import array
 
 import numpy as np
 
-from protocol import bloom
 from protocol.bitslices import BitSlices, Words
 from protocol.digest import Digest
 from protocol.names import AgentName
@@ -75,6 +74,7 @@ class SizeClass:
 
     def __init__(self, log2_bits: int, hashes: int) -> None:
         self.log2_bits, self.hashes = log2_bits, hashes
+        self.bits = 1 << log2_bits
         self.agents: list[AgentName] = []
         self.confirmed = array("d")
         self.levels = array("H" if log2_bits < 16 else "I")
@@ -95,7 +95,7 @@ class SizeClass:
 
     def error_at(self, level: int) -> float:
         """The error of a filter with so many bits set."""
-        return bloom.error_of_fill(level, self.log2_bits, self.hashes)
+        return float((level / self.bits) ** self.hashes)
 
     def add(self, agent: AgentName, digest: Digest, now: float) -> int:
         """Give `agent` a slot."""
