@@ -110,6 +110,16 @@ class BitSlices:
             start += self.block_slots // 64
         return found
 
+    def rows(self) -> Words:
+        """All rows in one piece, a copy; 64 slots a word."""
+        rows = np.zeros((self.bits, -(-self._filled // 64)), dtype=np.uint64)
+        inside, start = rows.view(np.uint8), 0
+        for block in self._blocks:
+            stop = min(start + block.shape[1], inside.shape[1])
+            inside[:, start:stop] = block[:, : stop - start]
+            start = stop
+        return rows
+
     def check(self) -> None:
         """Assert the invariants at the head of this module."""
         assert len(self._blocks) == -(-self._filled // self.block_slots), "not as many blocks as are needed"

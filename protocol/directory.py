@@ -47,6 +47,11 @@ class Directory:
             yield from part.agents
 
     @property
+    def classes(self) -> tuple[SizeClass, ...]:
+        """The digests by size and number of hashes; to look at."""
+        return tuple(self._classes.values())
+
+    @property
     def size_bytes(self) -> int:
         """Bytes held, without the names: they are the members'."""
         return self._roll.size_bytes + sum(part.size_bytes for part in self._classes.values())
