@@ -15,7 +15,7 @@ Sets of slots are Python integers where the class is small, else arrays of words
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import log
 from operator import itemgetter
 from typing import Any, Protocol, cast
@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from protocol import bloom
-from protocol.bitslices import Words
+from protocol.bitslices import Where, Words
 from protocol.names import AgentName
 from protocol.sizeclass import Plane, SizeClass
 
@@ -40,13 +40,14 @@ class Slots(Protocol):
 MISS_COST = log(2.0)  # An agent that knows the matter still lacks every other word of a question.
 SUSPECT_COST = 1.0  # In nats: a suspect is asked after its equals, and before those that know less.
 _FEW = 4  # So many more than the limit are scored rather than narrowed further.
-_NARROW = 1 << 16  # Up to so many slots Python's integers beat arrays: nothing to set up, less to call.
+_SMALL = 1 << 16  # Up to so many slots Python's integers beat arrays: nothing to set up, less to call.
 _SHORT_BITS, _SPARSE = 1 << 15, 32  # Below both, a loop over the bits is the fastest.
 _MANY = 16  # More than that beyond the limit are equals, and looked at in bulk.
+_THIN = 4
 _SLACK = 1e-9  # Sums of logarithms are not exact.
 
 
-class Lead(msgspec.Struct, frozen=True, kw_only=True):
+class Lead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An agent that may know. `certainty` (0..1): that it really announced one of `matched` at the least;
     `error`: its digest's share of false positives; `age_s`: since that digest was last confirmed.
     Scores (nats) compare within one query only.
@@ -71,8 +72,8 @@ class Held:
     def __init__(self, size_class: SizeClass, terms: Sequence[str]) -> None:
         self.size_class = size_class
         slices, log2_bits, hashes = size_class.slices, size_class.log2_bits, size_class.hashes
-        self.narrow = len(size_class) <= _NARROW
-        all_of = slices.all_of if self.narrow else slices.all_of_words
+        self.is_small = len(size_class) <= _SMALL
+        all_of = slices.all_of if self.is_small else slices.all_of_words
         self.slots: list[Slots] = []
         self.counts: list[int] = []
         for term in terms:
@@ -82,7 +83,7 @@ class Held:
 
     def read(self, plane: Plane) -> Slots:
         """The plane as a set of the same kind."""
-        return plane.number() if self.narrow else plane.words()
+        return plane.number() if self.is_small else plane.words()
 
 
 class Shortlist:
@@ -93,7 +94,7 @@ class Shortlist:
     def __init__(self, terms: Sequence[str], shares: list[float], *, now: float, limit: int) -> None:
         self._ranked: list[_Ranked] = []
         self.terms, self.shares, self._now, self._limit = terms, shares, now, limit
-        self._rarest_first = sorted(range(len(shares)), key=shares.__getitem__)
+        self._rarest_first = sorted(range(len(shares)), key=shares.__getitem__) if len(shares) > 1 else [0]
 
     def leads(self) -> list[Lead]:
         """Best score first; ties by freshness, then by name."""
@@ -140,39 +141,41 @@ class Shortlist:
     def _enter(self, held: Held, slots: Slots, count: int, group: _Group) -> None:
         """Put the best of a group on the list."""
         part, limit, now = held.size_class, self._limit, self._now
-        if count > limit:
-            found = _numbers(_lowest(held, slots, count, limit))
-            least = min(map(part.levels.__getitem__, found))
-            if not group.tells_apart(part.error_at(least), part.error_at(least + 1)):
-                found = _numbers(slots)
-            if len(found) > limit + _MANY:
-                found = self._foremost(part, found, group)
-        elif count:
-            found = _numbers(slots)
-        else:
+        if count == 0:
             return
+        found = self._choose(held, slots, count, group) if count > limit else _numbers(slots)
+        told = _getter(found)
         ranked = self._ranked
         bits, hashes, suspect, matched = part.bits, part.hashes, group.suspect, group.matched
         graded: dict[int, tuple[float, float, float]] = {}
-        for level, heard_at, agent in _told(part, found):
+        each = zip(found, told(part.levels), told(part.confirmed), told(part.agents), strict=False)
+        for _, level, heard_at, agent in each:
             grade = graded.get(level)
             if grade is None:
                 grade = graded[level] = group.grade((level / bits) ** hashes)
             minus_score, certainty, error = grade
-            if heard_at > now:
-                heard_at = now
+            minus_heard_at = -heard_at if heard_at < now else -now
             lead = Lead(
                 agent=agent,
                 score=-minus_score,
                 certainty=certainty,
                 matched=matched,
-                age_s=now - heard_at,
+                age_s=now + minus_heard_at,
                 error=error,
                 suspect=suspect,
             )
-            ranked.append((minus_score, -heard_at, agent, lead))
+            ranked.append((minus_score, minus_heard_at, agent, lead))
         ranked.sort()
         del ranked[limit:]
+
+    def _choose(self, held: Held, slots: Slots, count: int, group: _Group) -> list[int]:
+        """Of a group larger than the list those that may get on it."""
+        part = held.size_class
+        found, levels = _lowest(held, slots, count, self._limit), part.levels
+        least = min([levels[slot] for slot in found])
+        if not group.tells_apart(part.error_at(least), part.error_at(least + 1)):
+            found = _numbers(slots)
+        return found if len(found) <= self._limit + _MANY else self._foremost(part, found, group)
 
     def _foremost(self, part: SizeClass, slots: list[int], group: _Group) -> list[int]:
         """Those of a group that no `limit` others precede by score and freshness."""
@@ -204,8 +207,9 @@ class _Group:
             self._cost = MISS_COST * (len(of.shares) - len(chosen)) + (SUSPECT_COST if suspect else 0.0)
 
     def tells_apart(self, error: float, higher: float) -> bool:
-        """Whether the higher error scores lower for certain, and does not tie by rounding. If so for the error
-        of a level and the next, then for all levels above: errors grow ever faster.
+        """Whether the higher error scores lower for certain, and does not tie by rounding.
+
+        If so for the errors of a level and the next, then for all levels above: errors grow ever faster.
         """
         return (1.0 - min(self._shares)) * (higher - error) > _SLACK
 
@@ -220,19 +224,16 @@ class _Group:
         return total, 1.0 - doubt, error
 
 
-def _told(part: SizeClass, slots: list[int]) -> Iterable[tuple[int, float, AgentName]]:
-    """Level, time of confirmation and agent of each of the slots."""
-    if len(slots) == 1:
-        slot = slots[0]
-        return ((part.levels[slot], part.confirmed[slot], part.agents[slot]),)
-    of = itemgetter(*slots)
-    return zip(of(part.levels), of(part.confirmed), of(part.agents), strict=True)
+def _getter(slots: list[int]) -> itemgetter[Any]:
+    """What is told of these slots and, lest a lone one come without its tuple, of one once more."""
+    return itemgetter(*slots, slots[0])
 
 
-def _lowest(held: Held, slots: Slots, count: int, limit: int) -> Slots:
-    """Of `slots` those up to some level, which are `limit` at the least and, but for equals, not many more."""
+def _lowest(held: Held, slots: Slots, count: int, limit: int) -> list[int]:
+    """Of `slots` those up to some level: `limit` at the least and, but for equals, not many more."""
     planes = held.size_class.planes
-    narrow, enough = held.narrow, limit + _FEW
+    small, enough = held.is_small, limit + _FEW
+    taken: Where | None = None  # The words that are looked at, once most of them are empty.
     sure = slots ^ slots
     known, turn = 0, len(planes)
     while turn and known + count > enough:
@@ -240,11 +241,14 @@ def _lowest(held: Held, slots: Slots, count: int, limit: int) -> Slots:
         plane = planes[turn]
         if not plane.ones:
             continue
-        if narrow:
+        if small:
             high = slots & plane.number()
             above = high.bit_count()
         else:
-            high = slots & plane.words()
+            if taken is None and (known + count) * _THIN < len(cast(Words, slots)):
+                taken = np.flatnonzero(sure | slots)
+                slots, sure = cast(Words, slots)[taken], sure[taken]
+            high = slots & (plane.words() if taken is None else plane.words()[taken])
             above = _count(high)
         if above == 0:
             continue
@@ -255,7 +259,7 @@ def _lowest(held: Held, slots: Slots, count: int, limit: int) -> Slots:
             if low:
                 sure, known = sure | (slots ^ high), known + low
             slots, count = high, above
-    return cast(Slots, sure | slots)
+    return _numbers(sure | slots, taken)
 
 
 def _count(slots: Slots) -> int:
@@ -264,8 +268,8 @@ def _count(slots: Slots) -> int:
     return int(np.add.reduce(np.bitwise_count(cast(Words, slots))))
 
 
-def _numbers(slots: Slots) -> list[int]:
-    """The slots of a set, in no order."""
+def _numbers(slots: Slots, taken: Where | None = None) -> list[int]:
+    """The slots of a set, in no order; `taken`: which words of a larger one these are."""
     if isinstance(slots, int):
         size_bits = slots.bit_length()
         if size_bits < _SHORT_BITS and slots.bit_count() <= _SPARSE:
@@ -278,7 +282,9 @@ def _numbers(slots: Slots) -> list[int]:
         words = np.frombuffer(slots.to_bytes(-(-size_bits // 64) * 8, "little"), dtype=np.uint64)
     else:
         words = cast(Words, slots)
-    taken = np.flatnonzero(words)
-    bits = np.unpackbits(words[taken].view(np.uint8), bitorder="little").view(np.bool_)
+    if taken is None:
+        taken = np.flatnonzero(words)
+        words = words[taken]
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)
     at = np.flatnonzero(bits)
     return cast(list[int], (taken[at >> 6] * 64 + (at & 63)).tolist())

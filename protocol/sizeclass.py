@@ -140,6 +140,10 @@ class SizeClass:
         if last & 63 == 0:
             for plane in (*self.planes, self.suspects):
                 plane.resize(last)
+            if (
+                self.confirmed.__sizeof__() > 16 * last + 1_024
+            ):  # Unlike lists, arrays keep what they once had.
+                self.confirmed, self.levels = self.confirmed[:], self.levels[:]
 
     def _set_level(self, slot: int, level: int) -> None:
         changed = self.levels[slot] ^ level

@@ -21,11 +21,11 @@ from node.net.simwire import SharedDecoder
 from node.net.transport import Received
 from protocol.ask import AskTable
 from protocol.digest import EMPTY, Announced, Digest
-from protocol.directory import Lead
 from protocol.gossip import GossipEngine
 from protocol.messages import Record, Records, Role
 from protocol.names import AgentName
 from protocol.profile import Profile
+from protocol.shortlist import Lead
 
 __all__ = ["Conditions", "SimMember", "SimMesh", "SimTransport"]
 
