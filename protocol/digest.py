@@ -91,9 +91,14 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
         return bloom.contains(self.bits, term, self.hashes)
 
     @property
+    def level(self) -> int:
+        """The number of bits that are set in the filter; from it follows the error."""
+        return int.from_bytes(self.bits).bit_count()
+
+    @property
     def error(self) -> float:
         """Chance that a topic which is not inside is found all the same, from the bits that are set."""
-        return bloom.error_of_fill(int.from_bytes(self.bits).bit_count(), self.log2_bits, self.hashes)
+        return bloom.error_of_fill(self.level, self.log2_bits, self.hashes)
 
     @property
     def size_bytes(self) -> int:

@@ -21,12 +21,12 @@ from node.net.simwire import SharedDecoder
 from node.net.transport import Received
 from protocol.ask import AskTable
 from protocol.digest import EMPTY, Announced, Digest
-from protocol.directory import Lead
 from protocol.effects import Route
 from protocol.gossip import GossipEngine
 from protocol.messages import Record, Records, Role, Welcome
 from protocol.names import AgentName
 from protocol.profile import Profile
+from protocol.shortlist import Lead
 from protocol.wire import WIRE_VERSION
 
 __all__ = ["Conditions", "SimMember", "SimMesh", "SimTransport"]

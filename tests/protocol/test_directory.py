@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
+from collections.abc import Callable, Sequence
+
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from protocol import bitslices, shortlist
 from protocol.digest import Announced, Digest
 from protocol.directory import Directory
 from protocol.names import AgentName
+from protocol.shortlist import Lead
 
 VOCABULARY = [f"topic-{number}" for number in range(12)]
+TOPICS = st.frozensets(st.sampled_from(VOCABULARY))
+PASSED_S = st.sampled_from([0.0, 0.5, 1.0])
 FILLER = [Announced(f"filler-{number}", 1, 0.1) for number in range(400)]
 
 
@@ -27,49 +36,105 @@ def names(directory: Directory, *terms: str, now: float = 0.0, limit: int = 10) 
     return [lead.agent for lead in directory.who_knows(terms, now=now, limit=limit)]
 
 
-class DirectoryAgainstSets(RuleBasedStateMachine):
-    """Whatever is put, replaced, suspected and removed: the directory finds what a dict of sets finds."""
+class Plain:
+    """The directory as one would write it down: everything is looked at, one agent after the other."""
+
+    def __init__(self) -> None:
+        self.digests: dict[AgentName, Digest] = {}
+        self.confirmed: dict[AgentName, float] = {}
+        self.suspects: set[AgentName] = set()
+
+    def put(self, name: AgentName, digest: Digest, *, now: float) -> None:
+        self.digests[name], self.confirmed[name] = digest, now
+        self.suspects.discard(name)
+
+    def remove(self, name: AgentName) -> None:
+        for told in (self.digests, self.confirmed):
+            told.pop(name, None)
+        self.suspects.discard(name)
+
+    def who_knows(self, terms: Sequence[str], *, now: float, limit: int) -> list[Lead]:
+        agents = len(self.digests)
+        if not agents:
+            return []
+        error = sum(digest.error for digest in self.digests.values()) / agents
+        holders = [sum(digest.may_contain(term) for digest in self.digests.values()) for term in terms]
+        shares = [min(max((n / agents - error) / max(1.0 - error, 1e-9), 0.1 / agents), 1.0) for n in holders]
+        leads = []
+        for name, digest in self.digests.items():
+            held = [at for at, term in enumerate(terms) if digest.may_contain(term)]
+            if not held:
+                continue
+            suspect = name in self.suspects
+            cost, doubt = math.log(2.0) * (len(terms) - len(held)) + (1.0 if suspect else 0.0), 1.0
+            for at in sorted(held, key=shares.__getitem__):
+                by_chance = digest.error * (1.0 - shares[at])
+                cost += math.log(shares[at] + by_chance)
+                doubt *= by_chance / (shares[at] + by_chance)
+            leads.append(
+                Lead(
+                    agent=name,
+                    score=-cost,
+                    certainty=1.0 - doubt,
+                    matched=tuple(terms[at] for at in held),
+                    age_s=max(0.0, now - self.confirmed[name]),
+                    error=digest.error,
+                    suspect=suspect,
+                )
+            )
+        leads.sort(key=lambda lead: (-lead.score, lead.age_s, lead.agent))
+        return leads[:limit]
+
+
+FORMS: dict[str, Callable[[list[Announced]], Digest]] = {
+    "small": Digest.of,
+    "large": lambda chosen: Digest.of([*chosen, *FILLER]),
+    "classic": Digest.classic,
+    "crowded": lambda chosen: Digest.classic([*chosen, *FILLER]),
+}
+
+
+class DirectoryAgainstPlain(RuleBasedStateMachine):
+    """Whatever is put, replaced, confirmed, suspected and removed: the directory answers as the plain one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Directory()
+        self.directory, self.plain = Directory(), Plain()
         self.topics: dict[AgentName, frozenset[str]] = {}
-        self.digests: dict[AgentName, Digest] = {}
-        self.suspected: set[AgentName] = set()
         self.now = 0.0
 
-    @rule(
-        number=st.integers(0, 9),
-        topics=st.frozensets(st.sampled_from(VOCABULARY)),
-        form=st.sampled_from(["small", "large", "classic"]),
-    )
     def put(self, number: int, topics: frozenset[str], form: str) -> None:
-        self.put_digest(number, topics, form)
-
-    def put_digest(self, number: int, topics: frozenset[str], form: str) -> None:
-        announced = [Announced(term, 1, 1.0) for term in sorted(topics)]
-        digest = {
-            "small": Digest.of,
-            "large": lambda chosen: Digest.of([*chosen, *FILLER]),
-            "classic": Digest.classic,
-        }[form](announced)
-        self.now += 1.0
+        digest = FORMS[form]([Announced(term, 1, 1.0) for term in sorted(topics)])
         self.directory.put(agent(number), digest, now=self.now)
-        self.topics[agent(number)], self.digests[agent(number)] = topics, digest
-        self.suspected.discard(agent(number))
+        self.plain.put(agent(number), digest, now=self.now)
+        self.topics[agent(number)] = topics
 
-    @rule(topics=st.frozensets(st.sampled_from(VOCABULARY), max_size=2))
-    def put_seventy(self, topics: frozenset[str]) -> None:
-        for number in range(100, 170):
-            self.put_digest(number, topics, "small")
+    @rule(number=st.integers(0, 9), topics=TOPICS, form=st.sampled_from(sorted(FORMS)), passed_s=PASSED_S)
+    def put_one(self, number: int, topics: frozenset[str], form: str, passed_s: float) -> None:
+        self.now += passed_s
+        self.put(number, topics, form)
+
+    @rule(topics=TOPICS, first=st.integers(100, 140), passed_s=PASSED_S, uneven=st.booleans())
+    def put_seventy(self, topics: frozenset[str], first: int, passed_s: float, uneven: bool) -> None:
+        for number in range(first, first + 70):
+            self.now += passed_s
+            more = frozenset(f"own-{at}" for at in range(number % 9)) if uneven else frozenset()
+            self.put(number, topics | more, "small")
+
+    @rule(first=st.integers(100, 140), count=st.integers(1, 70))
+    def remove_many(self, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            self.remove_name(agent(number))
 
     @precondition(lambda self: self.topics)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(sorted(self.topics)))
+        self.remove_name(data.draw(st.sampled_from(sorted(self.topics))))
+
+    def remove_name(self, name: AgentName) -> None:
         self.directory.remove(name)
-        del self.topics[name], self.digests[name]
-        self.suspected.discard(name)
+        self.plain.remove(name)
+        self.topics.pop(name, None)
 
     @rule(number=st.integers(0, 9))
     def remove_a_stranger(self, number: int) -> None:
@@ -81,43 +146,61 @@ class DirectoryAgainstSets(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.topics)))
         self.directory.suspect(name, suspected)
         if suspected:
-            self.suspected.add(name)
+            self.plain.suspects.add(name)
         else:
-            self.suspected.discard(name)
-
-    @rule(number=st.integers(0, 9))
-    def confirm(self, number: int) -> None:
-        self.now += 1.0
-        self.directory.confirm(agent(number), now=self.now)
+            self.plain.suspects.discard(name)
 
     @precondition(lambda self: self.topics)
-    @rule(asked=st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=3, unique=True))
-    def ask(self, asked: list[str]) -> None:
-        leads = self.directory.who_knows(asked, now=self.now, limit=100)
+    @rule(data=st.data(), passed_s=PASSED_S)
+    def confirm(self, data: st.DataObject, passed_s: float) -> None:
+        self.now += passed_s
+        name = data.draw(st.sampled_from(sorted(self.topics)))
+        self.directory.confirm(name, now=self.now)
+        self.plain.confirmed[name] = self.now
 
-        found = {lead.agent: lead for lead in leads}
-        assert len(found) == len(leads)
-        for name, topics in self.topics.items():
-            known = set(asked) & topics
-            assert not known or known <= set(found[name].matched), "a false negative"
-        for lead in leads:
-            assert set(lead.matched) == {term for term in asked if self.digests[lead.agent].may_contain(term)}
-            assert lead.suspect == (lead.agent in self.suspected)
-            assert lead.error == self.digests[lead.agent].error
-            assert 0.0 <= lead.certainty <= 1.0
-            assert lead.age_s >= 0.0
-        ranks = [(-lead.score, lead.age_s, lead.agent) for lead in leads]
-        assert ranks == sorted(ranks)
+    @rule(
+        asked=st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=4, unique=True),
+        limit=st.sampled_from([1, 2, 5, 10, 200]),
+    )
+    def ask(self, asked: list[str], limit: int) -> None:
+        leads = self.directory.who_knows(asked, now=self.now, limit=limit)
+
+        expected = self.plain.who_knows(asked, now=self.now, limit=limit)
+        assert [lead.agent for lead in leads] == [lead.agent for lead in expected]
+        for lead, due in zip(leads, expected, strict=True):
+            assert lead == msgspec.structs.replace(due, score=lead.score, certainty=lead.certainty)
+            assert lead.score == pytest.approx(due.score, abs=1e-9)
+            assert lead.certainty == pytest.approx(due.certainty, abs=1e-9)
+        if limit == 200:
+            found = {lead.agent: lead.matched for lead in leads}
+            for name, topics in self.topics.items():
+                assert set(asked) & topics <= set(found.get(name, ())), "a false negative"
 
     @invariant()
     def holds(self) -> None:
-        self.directory.check(self.digests)
+        self.directory.check(self.plain.digests)
         assert set(self.directory) == set(self.topics)
         assert len(self.directory) == len(self.topics)
 
 
-TestDirectoryAgainstSets = DirectoryAgainstSets.TestCase
-TestDirectoryAgainstSets.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+class LargeDirectoryAgainstPlain(DirectoryAgainstPlain):
+    """The same with sets of slots as arrays and in many blocks, as a large directory has them."""
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(shortlist, "_SMALL", 0)
+        self._patch.setattr(bitslices, "_BLOCK_BYTES", 0)
+        self._patch.setattr(bitslices, "_ODD_BYTES", 8)
+        super().__init__()
+
+    def teardown(self) -> None:
+        self._patch.undo()
+
+
+TestDirectoryAgainstPlain = DirectoryAgainstPlain.TestCase
+TestLargeDirectoryAgainstPlain = LargeDirectoryAgainstPlain.TestCase
+TestDirectoryAgainstPlain.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestLargeDirectoryAgainstPlain.settings = TestDirectoryAgainstPlain.settings
 
 
 def test_an_empty_directory_or_an_empty_question_has_no_leads() -> None:
@@ -264,3 +347,99 @@ def test_a_peer_that_walks_through_all_sizes_leaves_no_rows_behind() -> None:
     directory.check({agent(1): digest})
     directory.remove(agent(1))
     directory.check({})
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_where_everybody_holds_a_topic_the_error_counts_for_nothing_and_the_fresher_come_first(
+    limit: int,
+) -> None:
+    directory = Directory()
+    for number in range(100):
+        own = [f"own-{at}" for at in range(number % 40)]
+        directory.put(agent(number), digest_of("weather", *own), now=float(number))
+
+    expected = [agent(number) for number in range(99, 99 - limit, -1)]
+    assert names(directory, "weather", now=200.0, limit=limit) == expected
+
+
+def test_among_many_equals_in_a_large_directory_the_freshest_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shortlist, "_SMALL", 0)
+    directory = Directory()
+    for number in range(3_000):
+        topic = "weather" if number % 10 else "volcano"
+        directory.put(agent(number), digest_of(topic), now=float(number * 7 % 3_000))
+
+    freshest = sorted((n * 7 % 3_000, n) for n in range(3_000) if n % 10 == 0)[:-11:-1]
+    assert names(directory, "volcano", now=3_000.0) == [agent(number) for _, number in freshest]
+
+
+@pytest.mark.parametrize("small", [0, 1 << 16])
+def test_who_takes_the_slot_of_one_that_left_keeps_all_that_is_told_of_it(
+    small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortlist, "_SMALL", small)
+    directory, plain = Directory(), Plain()
+    for number in range(150):
+        digest = digest_of("weather", *["volcano"] * (number % 2), *map(str, range(number % 5)))
+        for either in (directory, plain):
+            either.put(agent(number), digest, now=float(number * 7 % 150))
+        directory.suspect(agent(number), number % 3 == 0)
+        if number % 3 == 0:
+            plain.suspects.add(agent(number))
+
+    for number in range(0, 140, 2):
+        for either in (directory, plain):
+            either.remove(agent(number))
+
+    directory.check(plain.digests)
+    for asked in (["weather"], ["weather", "volcano"]):
+        for limit in (1, 10, 150):
+            leads = directory.who_knows(asked, now=200.0, limit=limit)
+            expected = plain.who_knows(asked, now=200.0, limit=limit)
+            assert [told_of(lead) for lead in leads] == [told_of(lead) for lead in expected]
+
+
+def told_of(lead: Lead) -> tuple[str, tuple[str, ...], float, float, bool]:
+    return lead.agent, lead.matched, lead.age_s, lead.error, lead.suspect
+
+
+def test_what_the_directory_says_it_holds_is_what_it_takes_and_within_the_bound() -> None:
+    held = [
+        (agent(number), digest_of(*(f"topic-{number}-{at}" for at in range(50)))) for number in range(3_000)
+    ]
+    tracemalloc.start()
+    directory = Directory()
+    for name, digest in held:
+        directory.put(name, digest, now=1e6 + hash(name) % 1_000 / 7)
+
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken_bytes == pytest.approx(directory.size_bytes, rel=0.05)
+    assert taken_bytes <= 1.3 * sum(digest.size_bytes for _, digest in held)
+
+
+def test_a_directory_gives_back_what_the_gone_have_taken() -> None:
+    directory = Directory()
+    for number in range(2_000):
+        directory.put(agent(number), digest_of("weather"), now=0.0)
+    full_bytes = directory.size_bytes
+
+    for number in range(10, 2_000):
+        directory.remove(agent(number))
+
+    assert directory.size_bytes < full_bytes / 40
+    assert names(directory, "weather") == [agent(number) for number in range(10)]
+
+
+def test_a_peer_that_puts_an_agent_of_each_size_and_number_of_hashes_costs_what_is_stated() -> None:
+    directory, filter_bytes = Directory(), 0
+    for log2_bits in range(10, 17):
+        for hashes in range(1, 17):
+            digest = Digest(log2_bits=log2_bits, hashes=hashes, bits=bytes((1 << log2_bits) // 8))
+            directory.put(agent(log2_bits * 100 + hashes), digest, now=0.0)
+            filter_bytes += digest.size_bytes
+
+    assert directory.size_bytes - filter_bytes <= 2_100_000
