@@ -53,7 +53,8 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `agents` and `topics` are those in its catalogue, a topic counted once for each agent that announced it.
     `metadata_refused` counts messages of senders that are no living agents, `topics_refused` what passed
-    the catalogue's bounds, `dropped` frames of peers that were refused, by reason.
+    the catalogue's bounds, `dropped` frames of peers that were refused, by reason. `view` is a hash of all
+    it holds of the mesh, equal where all of that is equal.
     """
 
     agent: str
@@ -69,6 +70,7 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
     metadata_refused: int
     topics_refused: int
     members: dict[str, int]
+    view: str
     dropped: dict[str, int]
 
 
@@ -188,6 +190,7 @@ class Librarian:
                 metadata_refused=self._metadata_refused,
                 topics_refused=self.catalogue.refused_topics,
                 members=dict(Counter(member.status for member in members)),
+                view=f"{driver.peer.engine.members.view():016x}",
                 dropped=driver.peer.statistics().dropped,
             )
 

@@ -153,7 +153,7 @@ class MemoryNode(LocalMemory):
         driver = self._endpoint.driver
         with driver.lock:
             record, joined = driver.peer.engine.record, driver.peer.engine.joined
-            traffic = driver.peer.statistics()
+            traffic, view = driver.peer.statistics(), driver.peer.engine.members.view()
         return NodeStatus(
             agent=self.agent,
             mesh=self.config.mesh,
@@ -168,6 +168,7 @@ class MemoryNode(LocalMemory):
             embedded=None if self._embedder is None else self._embedder.embedded(),
             vectors=why_without(self.config) if self._embedder is None else self._embedder.trouble,
             members=dict(Counter(member.status for member in members)),
+            view=f"{view:016x}",
             librarians=tuple(
                 member.agent
                 for member in members

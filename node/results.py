@@ -45,7 +45,8 @@ class WhoKnows(msgspec.Struct, frozen=True, kw_only=True):
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node at one moment. `embedded`: memories with a vector, None where there are none to be, for the
-    reason in `vectors`; `dropped` counts frames of peers that were refused, by reason."""
+    reason in `vectors`; `dropped` counts frames of peers that were refused, by reason; `view`: a hash of all
+    it holds of the mesh, equal where all of that is equal."""
 
     agent: str
     mesh: str
@@ -60,6 +61,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     embedded: int | None
     vectors: str
     members: dict[str, int]
+    view: str
     librarians: tuple[str, ...]
     joined: bool
     topics: int
