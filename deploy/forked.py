@@ -26,7 +26,8 @@ _READ_BYTES = 1 << 16
 class Forked:
     """`end` them, or `release` them to go on by themselves; nothing is left of the nursery then."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, *, nursery: str = "deploy.nursery") -> None:
+        """`nursery`: the module to run as one."""
         self.pids: dict[str, int] = {}
         self._config = config
         self._rest = b""
@@ -36,7 +37,7 @@ class Forked:
             # -P: a folder called `node` where the user happens to stand must not shadow ours.
             # A session of its own: Ctrl-C is for us, and we end them in order.
             self._nursery = subprocess.Popen(
-                [sys.executable, "-P", "-m", "deploy.nursery"],
+                [sys.executable, "-P", "-m", nursery],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
