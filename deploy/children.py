@@ -24,13 +24,6 @@ class Child:
     def __init__(self, name: str, role: Role, config: NodeConfig) -> None:
         self.name, self.log = name, log_of(config, name)
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        environment = os.environ | {
-            "AVM_MESH": config.mesh,
-            "AVM_DATA_DIR": str(config.data_dir),
-            "AVM_RUNTIME_DIR": str(config.runtime_dir),
-            "AVM_PROFILE": config.profile,
-            "AVM_DURABILITY": config.durability,
-        }
         with self.log.open("wb") as log:
             # -P: a folder called `node` where the user happens to stand must not shadow ours.
             # A session of its own: Ctrl-C is for us, and we end them in order.
@@ -39,7 +32,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env=environment,
+                env=environment_of(config),
                 start_new_session=True,
             )
 
@@ -47,8 +40,7 @@ class Child:
         """Raise `MeshError` with its last words where it has ended."""
         status = self.process.poll()
         if status is not None:
-            words = self.log.read_text(errors="replace").strip().splitlines()
-            raise MeshError(f"{self.name} ended with status {status}: {words[-1] if words else 'no word'}")
+            raise has_ended(self.name, status, self.log)
 
     def kill(self) -> None:
         """SIGKILL: no goodbye."""
@@ -63,13 +55,28 @@ class Children:
         self._config = config
         self._children: dict[str, Child] = {}
 
-    def start_node(self, name: str) -> Child:
-        """A node for this agent."""
-        return self._start(name, "agent")
+    @property
+    def pids(self) -> dict[str, int]:
+        """Their processes, by name."""
+        return {name: child.process.pid for name, child in self._children.items()}
 
-    def start_librarian(self, name: str) -> Child:
+    def start_node(self, name: str) -> None:
+        """A node for this agent."""
+        self.start(name, "agent")
+
+    def start_librarian(self, name: str) -> None:
         """A librarian."""
-        return self._start(name, "librarian")
+        self.start(name, "librarian")
+
+    def start(self, name: str, role: Role) -> None:
+        """Either of them."""
+        # Between its start and our knowing of it there is no moment to be interrupted.
+        with interrupts_wait():
+            self._children[name] = Child(name, role, self._config)
+
+    def release(self) -> None:
+        """Let them go on by themselves."""
+        self._children.clear()
 
     def end(self, names: Sequence[str] | None = None) -> None:
         """End these, or all: a goodbye first, SIGKILL for who does not heed it."""
@@ -98,13 +105,6 @@ class Children:
         for child in self._children.values():
             child.check()
 
-    def _start(self, name: str, role: Role) -> Child:
-        with (
-            interrupts_wait()
-        ):  # Between its start and our knowing of it there is no moment to be interrupted.
-            child = self._children[name] = Child(name, role, self._config)
-        return child
-
     def __enter__(self) -> Children:
         return self
 
@@ -115,3 +115,20 @@ class Children:
 def log_of(config: MeshConfig, name: str) -> Path:
     """Where a member that runs in the background writes its errors."""
     return config.folder / f"{name}.log"
+
+
+def environment_of(config: NodeConfig) -> dict[str, str]:
+    """The environment of a member's process: ours, and these settings."""
+    return os.environ | {
+        "AVM_MESH": config.mesh,
+        "AVM_DATA_DIR": str(config.data_dir),
+        "AVM_RUNTIME_DIR": str(config.runtime_dir),
+        "AVM_PROFILE": config.profile,
+        "AVM_DURABILITY": config.durability,
+    }
+
+
+def has_ended(name: str, status: int, log: Path) -> MeshError:
+    """The error for a member that ended by itself: its status, its last words, its log."""
+    words = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return MeshError(f"{name} ended with status {status}: {words[-1] if words else 'no word'} (log: {log})")

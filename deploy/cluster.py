@@ -1,37 +1,55 @@
-"""A cluster on this machine: nodes in the background, found again by the register of this host."""
+"""A cluster on this machine: nodes in the background, found again by the register of this host.
+
+Each member that `up` started is noted in a file of its own, `<name>.started` with the number of its process,
+beside the register's entries, so that `down` ends those and no others.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
+from deploy import preflight
 from deploy.children import Children
+from deploy.forked import Forked
+from deploy.waves import Progress, Starter, start_in_waves, wait_until_all_know
 from node.config import NodeConfig
 from node.embedder import stop_encoder
 from node.net.control import ControlClient
 from node.net.register import Entry, Register
-from protocol.errors import InvalidInput, MeshError, NameTaken, NodeClosed, PeerRefused, PeerSilent
-from protocol.names import check_agent_name
+from protocol.errors import InvalidInput, NameTaken, NodeClosed, PeerRefused, PeerSilent
+from protocol.messages import Role
+from protocol.names import AgentName, check_agent_name
 
 MAX_NODES = 1000
 _POLL_S = 0.05
+_KNOCK_EVERY = 10
 _ANSWER_S = 3.0
+_ASKED_AT_ONCE = 8
 _END_S = 5.0
+_END_EACH_S = 0.1  # Of CPU, for a goodbye that all others hear.
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """Names of what was started, and how long it took until all knew all."""
+    """Names of what was started; seconds until all took commands, and until each knew all."""
 
     members: list[str]
+    started_s: float
     took_s: float
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """One member of this host; `members`: how many living ones it knows, itself included."""
+class MemberState(msgspec.Struct, frozen=True, kw_only=True):
+    """One member of this host. `members`: how many living ones it knows, itself included; `answer_s`: how
+    long it took to say so, None where it did not answer; `view`: a hash of all it holds of the mesh.
+    """
 
     agent: str
     role: str
@@ -39,13 +57,30 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     memories: int | None
     members: int
+    view: str
+    answer_s: float | None
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """The members of this host, by name, and what they make together.
+
+    `standings`: how many of all views of one member on another are alive, suspect, dead, left. `converged`:
+    all answer, hold equal views, and none of them suspects or misses another.
+    """
+
+    members: list[MemberState]
+    answering: int
+    standings: dict[str, int]
+    converged: bool
+    slowest: str
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """Who was ended, and who still runs."""
+    """Who was ended, who of those still runs, and who was not started by `up` and goes on."""
 
     ended: list[str]
     left: list[str]
+    others: list[str]
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -53,6 +88,7 @@ class _Told(msgspec.Struct, frozen=True):
 
     members: dict[str, int]
     memories: int | None = None
+    view: str = ""
 
 
 def up(
@@ -61,107 +97,200 @@ def up(
     *,
     librarians: int = 0,
     prefix: str = "agent",
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    progress: Progress = lambda _what, _done: None,
 ) -> Started:
     """Start `nodes` nodes and `librarians` librarians; they go on when this process ends.
 
-    Returns when every one of them knows all. Raises `NameTaken`, or `MeshError` with the last
-    words of one that ended; then all that were started are ended again.
+    Returns when every one of them knows all. Raises `InvalidInput` where this machine has no room for
+    them, `NameTaken`, or `MeshError` that names one that ended or did not come up, and its log; then all that
+    were started are ended again.
     """
     if not 1 <= nodes <= MAX_NODES:
         raise InvalidInput("N", f"{nodes} is out of range", f"use 1 to {MAX_NODES}")
     if not 0 <= librarians <= 10:
         raise InvalidInput("librarians", f"{librarians} is out of range", "use 0 to 10")
     width = len(str(nodes))
-    agents = [check_agent_name(f"{prefix}-{number:0{width}}") for number in range(1, nodes + 1)]
-    keepers = [check_agent_name(f"librarian-{number}") for number in range(1, librarians + 1)]
+    names = [f"{prefix}-{number:0{width}}" for number in range(1, nodes + 1)]
+    chosen: list[tuple[AgentName, Role]] = [
+        *((check_agent_name(f"librarian-{number + 1}"), "librarian") for number in range(librarians)),
+        *((check_agent_name(name), "agent") for name in names),
+    ]
     register = Register(config.folder)
-    for name in (*agents, *keepers):
+    for name, _ in chosen:
         if register.running(name) is not None:
             raise NameTaken(f"{name} already runs in mesh {config.mesh}; end it with `avm cluster down`")
+    preflight.check_room(len(chosen), each_mib=preflight.FORKED_MIB if _forks() else preflight.PLAIN_MIB)
 
     started_at = time.monotonic()
-    children = Children(config)
+    starter: Starter = Forked(config) if _forks() else Children(config)
     try:
-        for keeper in keepers:
-            children.start_librarian(keeper)
-        for agent in agents:
-            children.start_node(agent)
-        _wait(config, children, len(agents) + len(keepers), progress)
+        entries = start_in_waves(config, starter, chosen, progress)
+        up_at = time.monotonic()
+        for entry in entries:
+            _note(config, entry.agent).write_text(str(entry.pid))
+        wait_until_all_know(config, starter, entries, progress)
     except BaseException:
-        children.end()
+        starter.end()
+        for name, _ in chosen:
+            _note(config, name).unlink(missing_ok=True)
         stop_encoder(config)
         raise
-    return Started(members=[*agents, *keepers], took_s=time.monotonic() - started_at)
-
-
-def status(config: NodeConfig) -> list[Status]:
-    """The members of this mesh that run on this host, by name; one that does not answer knows nobody."""
-    return sorted(
-        (_status(entry) for entry in Register(config.folder).all_running()), key=lambda one: one.agent
+    starter.release()
+    return Started(
+        members=[*names, *(name for name, role in chosen if role == "librarian")],
+        started_s=up_at - started_at,
+        took_s=time.monotonic() - started_at,
     )
 
 
-def down(config: NodeConfig) -> Ended:
-    """End all members of this mesh on this host, but those that run inside another program."""
+def status(config: NodeConfig) -> Overview:
+    """The members of this mesh that run on this host; one that does not answer knows nobody."""
+    entries = sorted(Register(config.folder).all_running(), key=lambda entry: entry.agent)
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        asked = list(pool.map(_ask, entries))
+    members = [state for state, _ in asked]
+    answering = [state for state in members if state.answer_s is not None]
+    standings: Counter[str] = Counter()
+    for _, told in asked:
+        standings.update(told)
+    slowest = max(answering, key=lambda state: state.answer_s or 0.0, default=None)
+    return Overview(
+        members=members,
+        answering=len(answering),
+        standings=dict(standings),
+        converged=(
+            bool(members)
+            and len(answering) == len(members)
+            and len({(state.view, state.members) for state in members}) == 1
+            and members[0].members >= len(members)
+            and not standings["suspect"]
+        ),
+        slowest=slowest.agent if slowest is not None else "",
+    )
+
+
+def down(
+    config: NodeConfig,
+    *,
+    everybody: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Ended:
+    """End what `up` started of this mesh on this host; with `everybody`, all its members but those that run
+    inside another program. `progress` is told how many have ended, of how many.
+    """
     register = Register(config.folder)
-    ended: list[str] = []
+    running = register.all_running()
+    asked = [entry for entry in running if _is_ours(config, entry)]
+    others = [entry for entry in running if entry not in asked]
     left: list[str] = []
-    asked: list[Entry] = []
-    for entry in register.all_running():
-        client = ControlClient(entry.control)
-        try:
-            client.call(type(None), "stop", answer_s=_ANSWER_S)
-            asked.append(entry)
-        except PeerRefused:
-            left.append(entry.agent)
-        except (PeerSilent, NodeClosed):
-            # Gone by itself meanwhile; or its socket listens and nothing moves behind it: stopped, or stuck.
-            if register.running(check_agent_name(entry.agent)) is not None:
-                os.kill(entry.pid, signal.SIGKILL)
-            asked.append(entry)
-        finally:
-            client.close()
-    deadline = time.monotonic() + _END_S
     for entry in asked:
-        name = check_agent_name(entry.agent)
-        while register.running(name) is not None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        (left if register.running(name) is not None else ended).append(entry.agent)
-    if not left:  # Whoever of another mesh wants it starts it again.
+        _signal(entry, signal.SIGTERM)
+    if everybody:
+        for entry in others:
+            if _told_to_stop(register, entry):
+                asked.append(entry)
+            else:
+                left.append(entry.agent)
+        others = []
+
+    waiting = {AgentName(entry.agent): entry for entry in asked}
+
+    def told() -> None:
+        progress(len(asked) - len(waiting), len(asked))
+
+    deadline = time.monotonic() + _END_S + _END_EACH_S * len(asked)
+    _until_ended(register, waiting, deadline, told)
+    for entry in waiting.values():  # Stopped, or stuck.
+        _signal(entry, signal.SIGKILL)
+    _until_ended(register, waiting, time.monotonic() + _END_S, told)
+    for note in config.folder.glob("*.started"):
+        if note.stem not in waiting:
+            note.unlink(missing_ok=True)
+    left = sorted([*left, *waiting])
+    if not left and not others:  # Whoever of another mesh wants it starts it again.
         stop_encoder(config)
-    return Ended(ended=sorted(ended), left=sorted(left))
+    ended = sorted(entry.agent for entry in asked if entry.agent not in waiting)
+    return Ended(ended=ended, left=left, others=sorted(entry.agent for entry in others))
 
 
-def _wait(
-    config: NodeConfig, children: Children, expected: int, progress: Callable[[int, int], None]
+def _forks() -> bool:
+    """Elsewhere a process that has loaded system libraries must not fork."""
+    return sys.platform == "linux"
+
+
+def _note(config: NodeConfig, name: str) -> Path:
+    return config.folder / f"{name}.started"
+
+
+def _is_ours(config: NodeConfig, entry: Entry) -> bool:
+    try:
+        return int(_note(config, entry.agent).read_text()) == entry.pid
+    except (OSError, ValueError):
+        return False
+
+
+def _signal(entry: Entry, number: signal.Signals) -> None:
+    """To a process that is known to be the one of `entry`: its socket was just seen to listen."""
+    try:
+        os.kill(entry.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _told_to_stop(register: Register, entry: Entry) -> bool:
+    """Whether it goes; one that runs inside another program refuses."""
+    client = ControlClient(entry.control)
+    try:
+        client.call(type(None), "stop", answer_s=_ANSWER_S)
+    except PeerRefused:
+        return False
+    except (PeerSilent, NodeClosed):
+        # Gone by itself meanwhile; or its socket listens and nothing moves behind it: stopped, or stuck.
+        if register.running(check_agent_name(entry.agent)) is not None:
+            _signal(entry, signal.SIGKILL)
+    finally:
+        client.close()
+    return True
+
+
+def _until_ended(
+    register: Register, waiting: dict[AgentName, Entry], deadline: float, progress: Callable[[], None]
 ) -> None:
-    """Until each of `expected` members knows all of them."""
-    deadline = time.monotonic() + 30.0 + 0.5 * expected
-    while True:
-        children.check()
-        knowing = sum(one.members >= expected for one in status(config))
-        progress(knowing, expected)
-        if knowing >= expected:
+    """Take out of `waiting` who has given its name back, or does not listen any more."""
+    rounds = 0
+    while waiting:
+        for name, entry in list(waiting.items()):
+            # A goodbye takes the entry away. To look for who was killed costs a connection, so less often.
+            found = register.running(name) if rounds % _KNOCK_EVERY == 0 else register.read(name)
+            if found is None or found.pid != entry.pid:
+                del waiting[name]
+        rounds += 1
+        progress()
+        if not waiting or time.monotonic() > deadline:
             return
-        if time.monotonic() > deadline:
-            raise MeshError(f"{expected - knowing} of {expected} members do not know all others yet")
         time.sleep(_POLL_S)
 
 
-def _status(entry: Entry) -> Status:
+def _ask(entry: Entry) -> tuple[MemberState, dict[str, int]]:
+    """What it says of itself, and in which standings it holds how many."""
     client = ControlClient(entry.control)
+    begun = time.monotonic()
+    answer_s: float | None = None
     try:
         told = client.call(_Told, "status", answer_s=_ANSWER_S)
+        answer_s = time.monotonic() - begun
     except (PeerSilent, PeerRefused, NodeClosed):
         told = _Told({})
     finally:
         client.close()
-    return Status(
+    state = MemberState(
         agent=entry.agent,
         role=entry.role,
         pid=entry.pid,
         address=entry.router,
         memories=told.memories,
         members=told.members.get("alive", 0),
+        view=told.view,
+        answer_s=answer_s,
     )
+    return state, told.members

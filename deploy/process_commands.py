@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PANEL = "Processes"
+_LISTED = 20
 
 Listen = Annotated[str | None, typer.Option(help="tcp://host:port; port 0 takes any that is free.")]
 Advertise = Annotated[str | None, typer.Option(help="The host others reach us at, where it is another one.")]
@@ -107,52 +108,97 @@ def up(
     mesh: Mesh = None,
 ) -> Answer:
     """Start N nodes as processes in the background and wait until they know each other."""
+    everybody = nodes + librarians
     with progress_bar() as bar:
-        task = bar.add_task("members that know all others", total=nodes + librarians)
+        tasks = {
+            what: bar.add_task(told, total=everybody)
+            for what, told in (("started", "started"), ("knowing", "know all others"))
+        }
         started = cluster.up(
             NodeConfig.load({"mesh": mesh}),
             nodes,
             librarians=librarians,
             prefix=prefix,
-            progress=lambda done, _: bar.update(task, completed=done),
+            progress=lambda what, done: bar.update(tasks[what], completed=done),
         )
 
     def show(console: Console) -> None:
         console.print(
-            f"{len(started.members)} processes, all known to each other after {started.took_s:.1f} s; "
+            f"{len(started.members)} processes, started in {started.started_s:.1f} s, "
+            f"all known to each other after {started.took_s:.1f} s; "
             "see `avm cluster status`, end with `avm cluster down`"
         )
 
     return Answer(data=started, count=len(started.members), show=show)
 
 
-def cluster_status(mesh: Mesh = None) -> Answer:
-    """The members of this host."""
+def cluster_status(
+    every: Annotated[bool, typer.Option("--every", help="A line for every member, however many.")] = False,
+    mesh: Mesh = None,
+) -> Answer:
+    """The members of this host, and whether they agree."""
     found = cluster.status(NodeConfig.load({"mesh": mesh}))
 
     def show(console: Console) -> None:
         from rich.table import Table
 
-        table = Table("member", "role", "pid", "memories", "knows", "address", box=None, header_style="dim")
-        for one in found:
-            table.add_row(
-                *(one.agent, one.role, str(one.pid), "" if one.memories is None else str(one.memories)),
-                *(f"{one.members} members", one.address),
-            )
-        console.print(table if found else "no member runs here")
+        if not found.members:
+            console.print("no member runs here")
+            return
+        if every or len(found.members) <= _LISTED:
+            columns = ("member", "role", "pid", "memories", "knows", "answered", "address")
+            table = Table(*columns, box=None, header_style="dim")
+            for one in found.members:
+                table.add_row(
+                    *(one.agent, one.role, str(one.pid), "" if one.memories is None else str(one.memories)),
+                    f"{one.members} members",
+                    "[red]not[/red]" if one.answer_s is None else f"in {one.answer_s * 1000:.0f} ms",
+                    one.address,
+                )
+            console.print(table)
+        _summary(console, found)
 
-    return Answer(data=found, count=len(found), show=show)
+    return Answer(data=found, count=len(found.members), show=show)
 
 
-def down(mesh: Mesh = None) -> Answer:
-    """End every member of this mesh on this host."""
-    ended = cluster.down(NodeConfig.load({"mesh": mesh}))
+def _summary(console: Console, found: cluster.Overview) -> None:
+    silent = [one.agent for one in found.members if one.answer_s is None]
+    views = ", ".join(f"{count:,} {standing}" for standing, count in sorted(found.standings.items()))
+    agreed = "[green]converged[/green]" if found.converged else "[yellow]not converged[/yellow]"
+    console.print(f"{len(found.members)} members, {agreed}: {len({one.view for one in found.members})} views")
+    console.print(f"held of each other: {views or 'nothing'}")
+    slowest = next((one for one in found.members if one.agent == found.slowest), None)
+    if slowest is not None and slowest.answer_s is not None:
+        console.print(f"slowest to answer: {slowest.agent}, {slowest.answer_s * 1000:.0f} ms")
+    if silent:
+        shown = ", ".join(silent[:_LISTED]) + (", …" if len(silent) > _LISTED else "")
+        console.print(f"[red]{len(silent)} do not answer:[/red] {shown}")
+
+
+def down(
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Those that `cluster up` did not start as well.")
+    ] = False,
+    mesh: Mesh = None,
+) -> Answer:
+    """End what `cluster up` started of this mesh on this host."""
+    with progress_bar() as bar:
+        task = bar.add_task("ended", total=None)
+        ended = cluster.down(
+            NodeConfig.load({"mesh": mesh}),
+            everybody=everybody,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
 
     def show(console: Console) -> None:
         console.print(f"{len(ended.ended)} ended")
         for name in ended.left:
             console.print(
                 f"[yellow]{name} still runs: it belongs to another program, or does not answer[/yellow]"
+            )
+        if ended.others:
+            console.print(
+                f"{len(ended.others)} others go on: `cluster up` did not start them, --all ends them, too"
             )
 
     return Answer(data=ended, count=len(ended.ended), show=show, worked=not ended.left)

@@ -54,7 +54,8 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
     `agents` and `topics` are those in its catalogue, a topic counted once for each agent that announced it.
     `metadata_refused` counts messages of senders that are no living agents, `topics_refused` what passed
     the catalogue's bounds, `dropped` frames of peers that were refused, by reason; `net` has all that is
-    known of peers, sockets and gossip. `clock_shift_s`: by how much the system's clock was set meanwhile.
+    known of peers, sockets and gossip. `view` is a hash of all it holds of the mesh, equal where all of that
+    is equal. `clock_shift_s`: by how much the system's clock was set meanwhile.
     """
 
     agent: str
@@ -70,6 +71,7 @@ class LibrarianStatus(msgspec.Struct, frozen=True, kw_only=True):
     metadata_refused: int
     topics_refused: int
     members: dict[str, int]
+    view: str
     dropped: dict[str, int]
     net: PeerStatistics
     clock_shift_s: float
@@ -191,6 +193,7 @@ class Librarian:
                 metadata_refused=self._metadata_refused,
                 topics_refused=self.catalogue.refused_topics,
                 members=dict(Counter(member.status for member in members)),
+                view=f"{self._endpoint.driver.peer.engine.members.view():016x}",
                 dropped=net.traffic.dropped,
                 net=net,
                 clock_shift_s=self._endpoint.clock_shift_s,

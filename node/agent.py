@@ -153,6 +153,7 @@ class MemoryNode(LocalMemory):
         driver = self._endpoint.driver
         with driver.lock:
             record, joined = driver.peer.engine.record, driver.peer.engine.joined
+            view = driver.peer.engine.members.view()
         net = self._endpoint.statistics()
         traffic = net.traffic
         return NodeStatus(
@@ -169,6 +170,7 @@ class MemoryNode(LocalMemory):
             embedded=None if self._embedder is None else self._embedder.embedded(),
             vectors=why_without(self.config) if self._embedder is None else self._embedder.trouble,
             members=dict(Counter(member.status for member in members)),
+            view=f"{view:016x}",
             librarians=tuple(
                 member.agent
                 for member in members

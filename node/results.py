@@ -48,7 +48,8 @@ class WhoKnows(msgspec.Struct, frozen=True, kw_only=True):
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node at one moment. `embedded`: memories with a vector, None where there are none to be, for the
     reason in `vectors`; `dropped` counts frames of peers that were refused, by reason, and `net` has all that
-    is known of peers, sockets and gossip. `clock_shift_s`: by how much the system's clock was set meanwhile.
+    is known of peers, sockets and gossip. `view`: a hash of all it holds of the mesh, equal where all of that
+    is equal. `clock_shift_s`: by how much the system's clock was set meanwhile.
     """
 
     agent: str
@@ -64,6 +65,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     embedded: int | None
     vectors: str
     members: dict[str, int]
+    view: str
     librarians: tuple[str, ...]
     joined: bool
     topics: int

@@ -183,10 +183,13 @@ class GossipEngine:
             effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
         for agent in self._pulls.overdue(now):
             self._pulls.want(agent, self._view.near_route(besides=agent), now)
-            # What nobody has may be a lie: told so, its owner outbids it.
+            # What nobody has may be a lie: told so, its owner outbids it. An owner that is gone cannot, and
+            # nobody but us may believe that it came back: we look ourselves.
             member, route = self.members.get(agent), self._view.route_to(agent)
             if member is not None and route is not None:
                 effects.append(Send(route, Announce((member.claim,))))
+                if now - member.heard_at > self.profile.silence_s:
+                    effects += self.prober.probe(member, now)
         return [*effects, *self._pulls.take()]
 
     def _beat(self, now: float) -> list[Effect]:

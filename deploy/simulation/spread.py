@@ -84,13 +84,17 @@ class Tracker:
 
 
 def of_change(kind: Kind, member: SimMember, at_s: float, others: Iterable[SimMember]) -> Tracker:
-    """Until all `others` hold the record that `member` has now, or a newer one."""
+    """Until all `others` hold the record that `member` has now, or a newer one; where it ends before, until
+    they know that.
+    """
     record = member.engine.record
     wanted = (record.incarnation, record.version)
 
     def knows(engine: GossipEngine) -> bool:
         held = engine.members.get(member.agent)
-        if held is None or held.record is None or not held.is_living:
+        if held is None or not held.is_living:
+            return not _takes_part(member)
+        if held.record is None:
             return False
         return (held.record.incarnation, held.record.version) >= wanted
 

@@ -113,9 +113,7 @@ class Endpoint:
                 started_at=self.started_at,
             )
         )
-        others = [entry for entry in self._register.all_running() if entry.agent != self.agent]
-        newer = SystemRandom().sample(others[1:], min(len(others[1:]), _SEEDS - 1))
-        for entry in [*others[:1], *newer]:
+        for entry in self._register.some_running(_SEEDS, besides=self.agent, rng=SystemRandom()):
             self.driver.peer.engine.add_seed(now(), entry.router)
         self.driver.start()
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections import deque
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -78,8 +80,27 @@ class Register:
 
     def all_running(self) -> list[Entry]:
         """The members of this host that take commands, the longest running first."""
+        return [entry for entry in self._entries() if _listens(entry.control)]
+
+    def some_running(self, count: int, *, besides: AgentName, rng: Random) -> list[Entry]:
+        """The longest running member of this host but `besides`, and others at random, `count` at most.
+
+        Not more of them are knocked at than that takes: hundreds may be started here at once.
+        """
+        waiting = deque(entry for entry in self._entries() if entry.agent != besides)
+        found: list[Entry] = []
+        while waiting and len(found) < count:
+            if found:  # Once the oldest is found, the turn of the others is drawn.
+                waiting.rotate(rng.randrange(len(waiting)))
+            entry = waiting.popleft()
+            if _listens(entry.control):
+                found.append(entry)
+        return found
+
+    def _entries(self) -> list[Entry]:
+        """All that are there, whether or not their processes live, the longest running first."""
         names = [path.stem for path in self.folder.glob("*.json") if is_agent_name(path.stem)]
-        entries = [entry for name in names if (entry := self.running(AgentName(name))) is not None]
+        entries = [entry for name in names if (entry := self.read(AgentName(name))) is not None]
         return sorted(entries, key=lambda entry: (entry.started_at, entry.agent))
 
 

@@ -49,7 +49,7 @@ def mesh_of(count: int, *, seed: int = 0, conditions: Conditions = STILL) -> Sim
 
 
 def count_of(mesh: SimMesh, name: str) -> int:
-    return mesh.members[AgentName(name)].peer.statistics().frames_out
+    return mesh.members[AgentName(name)].peer.statistics(mesh.now).traffic.frames_out
 
 
 def test_a_slow_member_handles_frames_one_by_one_and_loses_those_beyond_its_mark() -> None:
