@@ -260,3 +260,16 @@ def test_a_digest_that_cannot_be_read_is_passed_on_all_the_same() -> None:
     announced = next(message for message in told if isinstance(message, Announce))
     assert announced.records == (keyed("dave", 3),)
     assert sent(hear(alice, 0.4, "bob", Get(("dave",))), "bob") == [Records((keyed("dave", 3),))]
+
+
+def test_a_version_that_nobody_has_of_a_member_that_is_gone_does_not_keep_it_alive() -> None:
+    alice = engine("alice", profile=Profile(full_mesh=1, full_mesh_again=0, passive=0))
+    hear(alice, 0.1, "mallory", Records((record("bob", topics="bitcoin"),)))
+
+    hear(alice, 0.2, "mallory", Announce((Claim("bob", 1, 9, "alive"),)))
+    for tenth in range(3, 300):
+        alice.on_tick(tenth / 10)
+        alice.check()
+
+    assert status(alice, "bob") == "dead"
+    assert knows(alice, "bitcoin") == []
