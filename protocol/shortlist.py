@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from operator import itemgetter
+from operator import itemgetter, neg
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -143,24 +143,29 @@ class Shortlist:
         part, limit, now = held.size_class, self._limit, self._now
         if count == 0:
             return
-        found = self._choose(held, slots, count, group) if count > limit else _numbers(slots)
+        if count > limit:
+            found, apart = self._choose(held, slots, count, group)
+        else:
+            found, apart = _numbers(slots), False
         told = _getter(found)
+        each = zip(told(part.levels), map(neg, told(part.confirmed)), told(part.agents), found, strict=False)
+        # In one group by level, then freshness, then name: what is past the limit need not be scored.
+        foremost = sorted(each)[:limit] if apart else each
         ranked = self._ranked
         bits, hashes, suspect, matched = part.bits, part.hashes, group.suspect, group.matched
-        graded: dict[int, tuple[float, float, float]] = {}
-        each = zip(found, told(part.levels), told(part.confirmed), told(part.agents), strict=False)
-        for _, level, heard_at, agent in each:
-            grade = graded.get(level)
+        grades: dict[int, tuple[float, float, float]] = {}
+        for level, minus_heard_at, agent, _ in foremost:
+            grade = grades.get(level)
             if grade is None:
-                grade = graded[level] = group.grade((level / bits) ** hashes)
+                grade = grades[level] = group.grade((level / bits) ** hashes)
             minus_score, certainty, error = grade
-            minus_heard_at = -heard_at if heard_at < now else -now
+            age_s = now + minus_heard_at
             lead = Lead(
                 agent=agent,
                 score=-minus_score,
                 certainty=certainty,
                 matched=matched,
-                age_s=now + minus_heard_at,
+                age_s=age_s if age_s > 0.0 else 0.0,
                 error=error,
                 suspect=suspect,
             )
@@ -168,14 +173,15 @@ class Shortlist:
         ranked.sort()
         del ranked[limit:]
 
-    def _choose(self, held: Held, slots: Slots, count: int, group: _Group) -> list[int]:
-        """Of a group larger than the list those that may get on it."""
+    def _choose(self, held: Held, slots: Slots, count: int, group: _Group) -> tuple[list[int], bool]:
+        """Of a large group those that may get on the list; and whether lower levels surely score higher."""
         part = held.size_class
         found, levels = _lowest(held, slots, count, self._limit), part.levels
         least = min([levels[slot] for slot in found])
-        if not group.tells_apart(part.error_at(least), part.error_at(least + 1)):
+        apart = group.tells_apart(part.error_at(least), part.error_at(least + 1))
+        if not apart:
             found = _numbers(slots)
-        return found if len(found) <= self._limit + _MANY else self._foremost(part, found, group)
+        return (found if len(found) <= self._limit + _MANY else self._foremost(part, found, group)), apart
 
     def _foremost(self, part: SizeClass, slots: list[int], group: _Group) -> list[int]:
         """Those of a group that no `limit` others precede by score and freshness."""
@@ -186,7 +192,7 @@ class Shortlist:
         minus_score = np.array(minus_scores)[of]
         last = np.partition(minus_score, self._limit - 1)[self._limit - 1]
         ahead, equal = minus_score < last, minus_score == last
-        heard_at = np.minimum(np.frombuffer(part.confirmed)[where], self._now)
+        heard_at = np.frombuffer(part.confirmed)[where]
         room = self._limit - int(np.count_nonzero(ahead))
         ahead |= equal & (heard_at >= np.partition(heard_at[equal], -room)[-room])
         return cast(list[int], where[ahead].tolist())
