@@ -93,8 +93,10 @@ class BitSlices:
 
     def all_of(self, where: Where) -> int:
         """Bit by slot, whether the filter there has all the bits `where`."""
+        if len(self._views) == 1:
+            return int.from_bytes(_and(self._views[0].take(where, axis=0)).tobytes(), "little")
         parts = [_and(view.take(where, axis=0)).tobytes() for view in self._views]
-        return int.from_bytes(parts[0] if len(parts) == 1 else b"".join(parts), "little")
+        return int.from_bytes(b"".join(parts), "little")
 
     def all_of_words(self, where: Where) -> Words:
         """The same as an array, 64 slots a word, of any number of slots."""

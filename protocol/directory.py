@@ -123,8 +123,12 @@ class Directory:
             agents, error_total = len(self), sum([part.size_class.error_total for part in held])
             found = [sum(counts) for counts in zip(*[part.counts for part in held], strict=True)]
         error = error_total / agents
-        truly, least = max(1.0 - error, 1e-9), 0.1 / agents
-        return [min(max((n / agents - error) / truly, least), 1.0) for n in found]
+        truly, least = 1.0 - error if error < 1.0 - 1e-9 else 1e-9, 0.1 / agents
+        shares = []
+        for count in found:
+            share = (count / agents - error) / truly
+            shares.append(least if share < least else share if share < 1.0 else 1.0)
+        return shares
 
     def _name_of(self, place: int) -> AgentName:
         return self._classes[place >> _SLOT_BITS].agents[place & _SLOTS - 1]

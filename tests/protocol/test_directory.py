@@ -66,15 +66,16 @@ class Plain:
             if not held:
                 continue
             suspect = name in self.suspects
-            cost, doubt = math.log(2.0) * (len(terms) - len(held)) + (1.0 if suspect else 0.0), 1.0
+            missing, suspicion = math.log(2.0) * (len(terms) - len(held)), 1.0 if suspect else 0.0
+            bits, doubt = 0.0, 1.0
             for at in sorted(held, key=shares.__getitem__):
                 by_chance = digest.error * (1.0 - shares[at])
-                cost += math.log(shares[at] + by_chance)
+                bits += math.log2(shares[at] + by_chance)
                 doubt *= by_chance / (shares[at] + by_chance)
             leads.append(
                 Lead(
                     agent=name,
-                    score=-cost,
+                    score=-(missing + suspicion + math.log(2.0) * bits),
                     certainty=1.0 - doubt,
                     matched=tuple(terms[at] for at in held),
                     age_s=max(0.0, now - self.confirmed[name]),
