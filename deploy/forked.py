@@ -29,7 +29,7 @@ class Forked:
     def __init__(self, config: NodeConfig, *, nursery: str = "deploy.nursery") -> None:
         """`nursery`: the module to run as one."""
         self.pids: dict[str, int] = {}
-        self._config = config
+        self.config = config
         self._rest = b""
         config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = environment_of(config) | {"OPENBLAS_NUM_THREADS": "1"}  # No thread before the fork.
@@ -50,7 +50,7 @@ class Forked:
     def start(self, name: str, role: Role) -> None:
         """Have it forked; its number is in `pids` soon."""
         self._asked.add(name)
-        self._say("start", name, "node" if role == "agent" else role, str(log_of(self._config, name)))
+        self._say("start", name, "node" if role == "agent" else role, str(log_of(self.config, name)))
 
     def check(self) -> None:
         """Hear the nursery out. Raises `MeshError` where a member, or the nursery itself, has ended."""
@@ -59,10 +59,13 @@ class Forked:
             raise MeshError(f"what starts the members has ended: {self._last_words()}")
         for name, pid in self.pids.items():
             if pid in self._ended:
-                raise has_ended(name, self._ended[pid], log_of(self._config, name))
+                raise has_ended(name, self._ended[pid], log_of(self.config, name))
 
     def end(self) -> None:
-        """End all: a goodbye first, SIGKILL for who does not heed it."""
+        """End all: a goodbye first, SIGKILL for who does not heed it. Nothing happens after `release`."""
+        assert self._nursery.stdin is not None
+        if self._nursery.stdin.closed:
+            return
         with interrupts_wait():
             try:
                 for number in (signal.SIGTERM, signal.SIGKILL):

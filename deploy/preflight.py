@@ -49,7 +49,7 @@ def check_room(members: int, *, each_mib: int) -> None:
 
 def available_mib() -> int | None:
     """Memory that can be had without swapping, within this control group's limit; None where unknown."""
-    found = [mib for mib in (_of_machine(), _of_group()) if mib is not None]
+    found = [mib for mib in (_of_machine(), of_group()) if mib is not None]
     return min(found) if found else None
 
 
@@ -62,7 +62,8 @@ def _of_machine() -> int | None:
     return int(fields["MemAvailable"].split()[0]) >> 10 if "MemAvailable" in fields else None
 
 
-def _of_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+def of_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a control group of version 2 leaves, in MiB; None where it has no limit, or there is none."""
     try:
         most, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         return max(0, int(most) - int(used)) >> 20

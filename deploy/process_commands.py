@@ -165,7 +165,9 @@ def _summary(console: Console, found: cluster.Overview) -> None:
     silent = [one.agent for one in found.members if one.answer_s is None]
     views = ", ".join(f"{count:,} {standing}" for standing, count in sorted(found.standings.items()))
     agreed = "[green]converged[/green]" if found.converged else "[yellow]not converged[/yellow]"
-    console.print(f"{len(found.members)} members, {agreed}: {len({one.view for one in found.members})} views")
+    views_held = len({one.view for one in found.members})
+    plural = "" if views_held == 1 else "s"
+    console.print(f"{len(found.members)} members, {agreed}: {views_held} view{plural}")
     console.print(f"held of each other: {views or 'nothing'}")
     slowest = next((one for one in found.members if one.agent == found.slowest), None)
     if slowest is not None and slowest.answer_s is not None:

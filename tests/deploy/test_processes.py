@@ -17,6 +17,7 @@ import pytest
 
 from node import NodeClient
 from node.config import NodeConfig
+from protocol.names import AgentName
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -125,19 +126,87 @@ def test_ctrl_c_at_any_moment_leaves_no_cluster_behind(home: Path, after_s: floa
 def test_a_cluster_comes_up_knows_itself_and_goes_down(home: Path) -> None:
     up = avm("cluster", "up", "3", "--librarians", "1", "--json")
     status = json.loads(avm("cluster", "status", "--json").stdout)["data"]
+    shown = avm("cluster", "status").stdout
     twice = avm("cluster", "up", "3")
     down = json.loads(avm("cluster", "down", "--json").stdout)["data"]
 
     assert up.returncode == 0, up.stderr
-    assert [(one["agent"], one["members"]) for one in status] == [
+    assert [(one["agent"], one["members"]) for one in status["members"]] == [
         ("agent-1", 4),
         ("agent-2", 4),
         ("agent-3", 4),
         ("librarian-1", 4),
     ]
+    assert (status["answering"], status["standings"], status["converged"]) == (4, {"alive": 16}, True)
+    assert status["slowest"] in [one["agent"] for one in status["members"]]
+    assert "4 members, converged: 1 view\n" in shown
     assert twice.returncode == 1
     assert "avm cluster down" in twice.stderr
-    assert down == {"ended": ["agent-1", "agent-2", "agent-3", "librarian-1"], "left": []}
+    assert down == {"ended": ["agent-1", "agent-2", "agent-3", "librarian-1"], "left": [], "others": []}
+    wait_for(lambda: not ours(home))
+
+
+def test_a_cluster_is_not_converged_while_one_of_it_does_not_answer(home: Path) -> None:
+    assert avm("cluster", "up", "2").returncode == 0
+    with NodeClient("agent-2", config=NodeConfig.load()) as client:
+        os.kill(client.pid, signal.SIGSTOP)
+
+    status = json.loads(avm("cluster", "status", "--json").stdout)["data"]
+    shown = avm("cluster", "status").stdout
+    avm("cluster", "down")
+
+    assert (status["answering"], status["converged"]) == (1, False)
+    assert "1 do not answer: agent-2" in shown
+    wait_for(lambda: not ours(home))
+
+
+def test_going_down_ends_what_came_up_and_nothing_else(home: Path) -> None:
+    alice = start("node", "alice")
+    assert alice.stdout is not None
+    alice.stdout.readline()
+    assert avm("cluster", "up", "2").returncode == 0
+
+    down = avm("cluster", "down", "--json")
+    went_on = alice.poll() is None
+    everybody = avm("cluster", "down", "--all", "--json")
+    alice.communicate(timeout=20)
+
+    assert json.loads(down.stdout)["data"] == {
+        "ended": ["agent-1", "agent-2"],
+        "left": [],
+        "others": ["alice"],
+    }
+    assert (down.returncode, went_on) == (0, True)
+    assert json.loads(everybody.stdout)["data"]["ended"] == ["alice"]
+    assert alice.returncode == 0
+
+
+def test_a_member_that_cannot_start_is_named_with_its_log_and_the_others_are_ended(home: Path) -> None:
+    memory = NodeConfig.load().memory_file(AgentName("agent-2"))
+    memory.parent.mkdir(parents=True)
+    memory.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+
+    up = avm("cluster", "up", "3")
+
+    assert up.returncode == 1
+    assert up.stderr.startswith("avm: agent-2 ended with status 2: ")
+    assert f"(log: {NodeConfig.load().folder / 'agent-2.log'})" in up.stderr
+    assert up.stderr.count("\n") == 1
+    wait_for(lambda: not ours(home))
+    assert not list(NodeConfig.load().folder.glob("*.started"))
+
+
+def test_a_cluster_goes_on_by_itself_each_member_a_process_of_its_own_name(home: Path) -> None:
+    assert avm("cluster", "up", "3").returncode == 0
+
+    members = ours(home)
+    sessions = {os.getsid(member.pid) for member in members}
+    names = sorted(member.name() for member in members)
+    avm("cluster", "down")
+
+    assert len(sessions) == 3
+    if sys.platform == "linux":
+        assert names == ["agent-1", "agent-2", "agent-3"]
     wait_for(lambda: not ours(home))
 
 

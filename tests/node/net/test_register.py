@@ -6,6 +6,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -166,3 +167,31 @@ def test_the_files_of_a_killed_process_are_passed_over_and_taken_over(make_confi
         assert register.all_running() == []
         register.claim(A).release()
         assert list(config.folder.glob("a.[js]*")) == []
+
+
+def test_some_of_those_that_run_are_the_oldest_and_others_at_random(register: Register) -> None:
+    folder = register.folder
+    claims, listening = [], []
+    for number in range(8):
+        name = AgentName(f"n{number}")
+        claims.append(register.claim(name))
+        path = str(folder / f"{name}.s")
+        if number not in (0, 5):  # Those were killed.
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(path)
+            listener.listen()
+            listening.append(listener)
+        claims[-1].publish(entry_of(name, path, started_at=float(number)))
+
+    drawn = [register.some_running(3, besides=AgentName("n2"), rng=Random(seed)) for seed in range(20)]
+    all_of_them = register.some_running(9, besides=AgentName("n2"), rng=Random(0))
+    for listener in listening:
+        listener.close()
+    for claim in claims:
+        claim.release()
+
+    assert {names[0].agent for names in drawn} == {"n1"}
+    assert {len(names) for names in drawn} == {3}
+    assert {entry.agent for names in drawn for entry in names} == {"n1", "n3", "n4", "n6", "n7"}
+    assert sorted(entry.agent for entry in all_of_them) == ["n1", "n3", "n4", "n6", "n7"]
+    assert register.some_running(3, besides=A, rng=Random(0)) == []
