@@ -114,11 +114,13 @@ def test_ctrl_c_at_any_moment_leaves_no_cluster_behind(home: Path, after_s: floa
     time.sleep(after_s)
 
     up.send_signal(signal.SIGINT)
-    up.communicate(timeout=30)
+    _, told = up.communicate(timeout=30)
 
     if up.returncode != 0:  # It may have been done before.
         wait_for(lambda: not ours(home))
-        assert up.returncode in (130, -signal.SIGINT)
+        # An interpreter that is interrupted while it still starts itself ends with 1: nothing of ours ran.
+        by_python = up.returncode == 1 and "KeyboardInterrupt" in told and "deploy" not in told
+        assert up.returncode in (130, -signal.SIGINT) or by_python, told
     else:
         assert avm("cluster", "down").returncode == 0
 
