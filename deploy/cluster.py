@@ -65,7 +65,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The members of this host, by name, and what they make together.
 
     `standings`: how many of all views of one member on another are alive, suspect, dead, left. `converged`:
-    all answer, hold equal views, and none of them suspects or misses another.
+    all answer, hold equal views, and none of them suspects or misses another; not where there is none.
     """
 
     members: list[MemberState]
@@ -159,9 +159,7 @@ def status(config: NodeConfig) -> Overview:
         answering=len(answering),
         standings=dict(standings),
         converged=(
-            bool(members)
-            and len(answering) == len(members)
-            and len({(state.view, state.members) for state in members}) == 1
+            len({(state.view, state.members) for state in members}) == 1
             and members[0].members >= len(members)
             and not standings["suspect"]
         ),
