@@ -45,6 +45,7 @@ _SMALL = 1 << 16  # Up to so many slots Python's integers beat arrays: nothing t
 _SHORT_BITS, _SPARSE = 1 << 15, 32  # Below both, a loop over the bits is the fastest.
 _MANY = 16  # More than that beyond the limit are equals, and looked at in bulk.
 _THIN = 4
+_APART = 1e-12  # Shares so near to each other, as parts of them, may have one logarithm.
 _SLACK = 1e-9  # Sums of logarithms are not exact.
 
 
@@ -63,10 +64,8 @@ class Lead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     suspect: bool
 
 
-# Minus the score, minus the time of confirmation, the agent: better ones sort first.
-_Ranked = tuple[float, float, AgentName, Lead]
-# Level, minus the time of confirmation, agent, slot.
-_Told = tuple[int, float, AgentName, int]
+_Ranked = tuple[float, float, AgentName, Lead]  # Minus score, minus time of confirmation: better ones first.
+_Told = tuple[int, float, AgentName, int]  # Level, minus the time of confirmation, agent, slot.
 
 
 class Held:
@@ -177,11 +176,13 @@ class Shortlist:
         part, limit = held.size_class, self._limit
         found = _lowest(held, slots, count, limit)
         told = sorted(_told(part, found)) if len(found) <= limit + _MANY else None
-        least = told[0][0] if told else min([part.levels[slot] for slot in found])
-        if group.tells_apart(part.error_at(least), part.error_at(least + 1)):
-            # By level, then freshness, then name, and so by score, too.
-            return told[:limit] if told else _told(part, self._foremost_of_many(part, found, group))
-        return _told(part, self._foremost_of_many(part, _numbers(slots), group))
+        highest = told[-1][0] if told else max([part.levels[slot] for slot in found])
+        if not group.tells_apart(part, highest):
+            found, told = _numbers(slots), None
+        if told is None:
+            return _told(part, self._foremost_of_many(part, found, group))
+        # By level, then freshness, then name; and so by score, unless low levels tie.
+        return told[:limit] if group.tells_apart(part, told[0][0]) else told
 
     def _foremost_of_many(self, part: SizeClass, slots: list[int], group: _Group) -> list[int]:
         """Those of a group that no `limit` others precede by score and freshness."""
@@ -212,12 +213,13 @@ class _Group:
             self._shares = [of.shares[term] for term in chosen]  # The lowest first.
             self._cost = MISS_COST * (len(of.shares) - len(chosen)) + (SUSPECT_COST if suspect else 0.0)
 
-    def tells_apart(self, error: float, higher: float) -> bool:
-        """Whether the higher error scores lower for certain, and does not tie by rounding.
+    def tells_apart(self, part: SizeClass, level: int) -> bool:
+        """Whether all higher levels score lower for certain, and none ties by rounding.
 
-        If so for the errors of a level and the next, then for all levels above: errors grow ever faster.
+        If the next one does, then those above it, too: errors grow ever faster.
         """
-        return (1.0 - self._shares[0]) * (higher - error) > _SLACK
+        share, error = self._shares[0], part.error_at(level)
+        return (1.0 - share) * (part.error_at(level + 1) - error) > _APART * (share + error)
 
     def grade(self, error: float) -> tuple[float, float, float]:
         """Minus the score, the certainty that one of the terms is really held, the error."""

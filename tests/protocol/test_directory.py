@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from protocol import bitslices, shortlist
+from protocol import bitslices, bloom, shortlist
 from protocol.digest import Announced, Digest
 from protocol.directory import Directory
 from protocol.names import AgentName
@@ -24,8 +24,12 @@ PASSED_S = st.sampled_from([0.0, 0.5, 1.0])
 FILLER = [Announced(f"filler-{number}", 1, 0.1) for number in range(400)]
 
 
+def digest_topics(*terms: str) -> list[Announced]:
+    return [Announced(term, 1, 1.0) for term in terms]
+
+
 def digest_of(*terms: str) -> Digest:
-    return Digest.of(Announced(term, 1, 1.0) for term in terms)
+    return Digest.of(digest_topics(*terms))
 
 
 def agent(number: int) -> AgentName:
@@ -119,7 +123,7 @@ class DirectoryAgainstPlain(RuleBasedStateMachine):
     def put_seventy(self, topics: frozenset[str], first: int, passed_s: float, uneven: bool) -> None:
         for number in range(first, first + 70):
             self.now += passed_s
-            more = frozenset(f"own-{at}" for at in range(number % 9)) if uneven else frozenset()
+            more = frozenset(f"own-{at}" for at in range(20 + number % 9)) if uneven else frozenset()
             self.put(number, topics | more, "small")
 
     @rule(first=st.integers(100, 140), count=st.integers(1, 70))
@@ -356,7 +360,7 @@ def test_where_everybody_holds_a_topic_the_error_counts_for_nothing_and_the_fres
 ) -> None:
     directory = Directory()
     for number in range(100):
-        own = [f"own-{at}" for at in range(number % 40)]
+        own = [f"own-{at}" for at in range(20 + number % 40)]
         directory.put(agent(number), digest_of("weather", *own), now=float(number))
 
     expected = [agent(number) for number in range(99, 99 - limit, -1)]
@@ -376,6 +380,83 @@ def test_among_many_equals_in_a_large_directory_the_freshest_are_found(
     assert names(directory, "volcano", now=3_000.0) == [agent(number) for _, number in freshest]
 
 
+def test_few_holders_among_many_agents_are_ranked_as_if_each_were_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shortlist, "_SMALL", 0)
+    monkeypatch.setattr(shortlist, "_THIN", 1)
+    directory, plain = Directory(), Plain()
+    for number in range(3_000):
+        own = [f"own-{number}-{at}" for at in range(20 + number * 13 % 37)]
+        rare = [f"rare-{share}" for share in (50, 70, 90, 130) if number % share == 0]
+        digest = digest_of("weather", *rare, *own)
+        for either in (directory, plain):
+            either.put(agent(number), digest, now=float(number))
+
+    for share in (50, 70, 90, 130):
+        expected = plain.who_knows([f"rare-{share}"], now=3_000.0, limit=3_000)
+        for limit in range(1, 60, 2):
+            leads = directory.who_knows([f"rare-{share}"], now=3_000.0, limit=limit)
+            assert [told_of(lead) for lead in leads] == [told_of(lead) for lead in expected[:limit]]
+
+
+def test_errors_too_small_to_tell_scores_apart_leave_the_order_to_freshness() -> None:
+    directory, plain = Directory(), Plain()
+    bits = bloom.build(["weather"], 10, 16)
+    more = bytes([0xFF]) + bits[1:]
+    crowded = bloom.build(["weather", *map(str, range(60))], 10, 16)
+    for number in range(100):
+        digest = digest_of("other")
+        if number < 13:
+            digest = Digest(hashes=16, bits=crowded if number < 2 else bits if number < 7 else more)
+        for either in (directory, plain):
+            either.put(agent(number), digest, now=float(number))
+
+    leads = directory.who_knows(["weather"], now=100.0, limit=10)
+
+    expected = plain.who_knows(["weather"], now=100.0, limit=10)
+    assert [lead.agent for lead in expected] == [agent(number) for number in range(12, 2, -1)]
+    assert [told_of(lead) for lead in leads] == [told_of(lead) for lead in expected]
+
+
+def test_agents_of_one_topic_stand_before_those_of_many_and_the_fresher_of_them_first() -> None:
+    directory, plain = Directory(), Plain()
+    for number in range(300):
+        own = [f"own-{number}-{at}" for at in range(30 + number % 7)] if number % 50 else []
+        for either in (directory, plain):
+            either.put(agent(number), digest_of("weather", *own), now=float(number))
+    for number in range(300, 400):
+        for either in (directory, plain):
+            either.put(agent(number), digest_of("other"), now=0.0)
+
+    leads = directory.who_knows(["weather"], now=300.0)
+
+    expected = plain.who_knows(["weather"], now=300.0, limit=10)
+    assert [told_of(lead) for lead in leads] == [told_of(lead) for lead in expected]
+    assert [lead.agent for lead in leads[:3]] == [agent(250), agent(200), agent(150)]
+
+
+def test_a_precise_holder_of_a_rare_topic_is_ahead_of_a_crowded_one_that_seems_to_hold_all() -> None:
+    directory = Directory()
+    topics = [Announced(f"topic-{number}", 1, 1.0) for number in range(500)]
+    directory.put(agent(1), Digest.classic([*topics, *digest_topics("weather", "volcano")]), now=0.0)
+    directory.put(agent(2), digest_of("weather", "volcano"), now=0.0)
+    directory.put(agent(3), digest_of("volcano"), now=0.0)
+    for number in range(10, 200):
+        directory.put(agent(number), digest_of("other"), now=0.0)
+
+    assert names(directory, "weather", "volcano", limit=2) == [agent(2), agent(3)]
+
+
+def test_who_announces_something_new_is_suspected_no_longer() -> None:
+    directory = Directory()
+    for topic in ("weather", "volcano"):
+        directory.put(agent(1), digest_of(topic), now=0.0)
+        assert [lead.suspect for lead in directory.who_knows([topic], now=0.0)] == [False]
+        directory.suspect(agent(1), True)
+        assert [lead.suspect for lead in directory.who_knows([topic], now=0.0)] == [True]
+
+
 @pytest.mark.parametrize("small", [0, 1 << 16])
 def test_who_takes_the_slot_of_one_that_left_keeps_all_that_is_told_of_it(
     small: int, monkeypatch: pytest.MonkeyPatch
@@ -383,7 +464,7 @@ def test_who_takes_the_slot_of_one_that_left_keeps_all_that_is_told_of_it(
     monkeypatch.setattr(shortlist, "_SMALL", small)
     directory, plain = Directory(), Plain()
     for number in range(150):
-        digest = digest_of("weather", *["volcano"] * (number % 2), *map(str, range(number % 5)))
+        digest = digest_of("weather", *["volcano"] * (number % 2), *map(str, range(20 + number % 5)))
         for either in (directory, plain):
             either.put(agent(number), digest, now=float(number * 7 % 150))
         directory.suspect(agent(number), number % 3 == 0)
