@@ -114,11 +114,12 @@ def test_ctrl_c_at_any_moment_leaves_no_cluster_behind(home: Path, after_s: floa
     time.sleep(after_s)
 
     up.send_signal(signal.SIGINT)
-    up.communicate(timeout=30)
+    _, errors = up.communicate(timeout=30)
 
     if up.returncode != 0:  # It may have been done before.
         wait_for(lambda: not ours(home))
-        assert up.returncode in (130, -signal.SIGINT)
+        # 1 while Python still sets itself up, before a line of ours is run.
+        assert up.returncode in (130, -signal.SIGINT) or errors.endswith("KeyboardInterrupt\n"), errors
     else:
         assert avm("cluster", "down").returncode == 0
 
