@@ -6,12 +6,11 @@ beside the register's entries, so that `down` ends those and no others.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import msgspec
 
 from deploy import preflight
 from deploy.children import Children
+from deploy.ending import Ending
 from deploy.forked import Forked
 from deploy.waves import Progress, Starter, start_in_waves, wait_until_all_know
 from node.config import NodeConfig
@@ -177,38 +177,39 @@ def down(
     inside another program. `progress` is told how many have ended, of how many.
     """
     register = Register(config.folder)
-    running = register.all_running()
-    asked = [entry for entry in running if _is_ours(config, entry)]
-    others = [entry for entry in running if entry not in asked]
-    left: list[str] = []
-    for entry in asked:
-        _signal(entry, signal.SIGTERM)
+    endings = [Ending(register, entry) for entry in register.all_running()]
+    asked = [one for one in endings if _is_ours(config, one.entry)]
+    others = [one for one in endings if one not in asked]
+    left: list[Ending] = []
+    for one in asked:
+        one.signal(signal.SIGTERM)
     if everybody:
-        for entry in others:
-            if _told_to_stop(register, entry):
-                asked.append(entry)
-            else:
-                left.append(entry.agent)
+        for one in others:
+            (asked if _told_to_stop(one) else left).append(one)
         others = []
 
-    waiting = {AgentName(entry.agent): entry for entry in asked}
+    def told(waiting: int) -> None:
+        progress(len(asked) - waiting, len(asked))
 
-    def told() -> None:
-        progress(len(asked) - len(waiting), len(asked))
-
-    deadline = time.monotonic() + _END_S + _END_EACH_S * len(asked)
-    _until_ended(register, waiting, deadline, told)
-    for entry in waiting.values():  # Stopped, or stuck.
-        _signal(entry, signal.SIGKILL)
-    _until_ended(register, waiting, time.monotonic() + _END_S, told)
+    waiting = _until_ended(asked, _END_S + _END_EACH_S * len(asked), told)
+    for one in waiting:  # Stopped, or stuck.
+        one.signal(signal.SIGKILL)
+    waiting = _until_ended(waiting, _END_S, told)
+    left += waiting
     for note in config.folder.glob("*.started"):
-        if note.stem not in waiting:
+        if note.stem not in [one.entry.agent for one in waiting]:
             note.unlink(missing_ok=True)
-    left = sorted([*left, *waiting])
     if not left and not others:  # Whoever of another mesh wants it starts it again.
         stop_encoder(config)
-    ended = sorted(entry.agent for entry in asked if entry.agent not in waiting)
-    return Ended(ended=ended, left=left, others=sorted(entry.agent for entry in others))
+    for one in endings:
+        one.close()
+    return Ended(
+        ended=_names(one for one in asked if one not in waiting), left=_names(left), others=_names(others)
+    )
+
+
+def _names(endings: Iterable[Ending]) -> list[str]:
+    return sorted(one.entry.agent for one in endings)
 
 
 def _forks() -> bool:
@@ -227,45 +228,30 @@ def _is_ours(config: NodeConfig, entry: Entry) -> bool:
         return False
 
 
-def _signal(entry: Entry, number: signal.Signals) -> None:
-    """To a process that is known to be the one of `entry`: its socket was just seen to listen."""
-    try:
-        os.kill(entry.pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _told_to_stop(register: Register, entry: Entry) -> bool:
+def _told_to_stop(one: Ending) -> bool:
     """Whether it goes; one that runs inside another program refuses."""
-    client = ControlClient(entry.control)
+    client = ControlClient(one.entry.control)
     try:
         client.call(type(None), "stop", answer_s=_ANSWER_S)
     except PeerRefused:
         return False
     except (PeerSilent, NodeClosed):
         # Gone by itself meanwhile; or its socket listens and nothing moves behind it: stopped, or stuck.
-        if register.running(check_agent_name(entry.agent)) is not None:
-            _signal(entry, signal.SIGKILL)
+        one.signal(signal.SIGKILL)
     finally:
         client.close()
     return True
 
 
-def _until_ended(
-    register: Register, waiting: dict[AgentName, Entry], deadline: float, progress: Callable[[], None]
-) -> None:
-    """Take out of `waiting` who has given its name back, or does not listen any more."""
-    rounds = 0
-    while waiting:
-        for name, entry in list(waiting.items()):
-            # A goodbye takes the entry away. To look for who was killed costs a connection, so less often.
-            found = register.running(name) if rounds % _KNOCK_EVERY == 0 else register.read(name)
-            if found is None or found.pid != entry.pid:
-                del waiting[name]
-        rounds += 1
-        progress()
+def _until_ended(endings: Iterable[Ending], timeout_s: float, told: Callable[[int], None]) -> list[Ending]:
+    """Those that are still there after `timeout_s`; `told` hears how many, all the while."""
+    waiting, rounds, deadline = list(endings), 0, time.monotonic() + timeout_s
+    while True:
+        waiting = [one for one in waiting if not one.has_ended(knock=rounds % _KNOCK_EVERY == 0)]
+        told(len(waiting))
         if not waiting or time.monotonic() > deadline:
-            return
+            return waiting
+        rounds += 1
         time.sleep(_POLL_S)
 
 
