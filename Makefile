@@ -36,7 +36,7 @@ check: $(STAMP)  ## style, types, import directions
 	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## the figures of the README, each beside its raw limit
-	for script in start writes reads directory questions convergence; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in start writes reads digests directory questions convergence; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

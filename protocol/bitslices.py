@@ -62,8 +62,8 @@ class BitSlices:
         """Put another filter in `slot`."""
         number, at = divmod(slot, self.block_slots)
         column = self._blocks[number][:, at >> 3]
-        # In one pass over the rows, which lie far apart: both the bits to be cleared and those to be set.
-        column ^= (column ^ _column(bits, at & 7)) & (1 << (at & 7))
+        column &= ~(1 << (at & 7)) & 0xFF
+        column |= _column(bits, at & 7)
 
     def pop(self) -> None:
         """Drop the last filter."""

@@ -106,16 +106,19 @@ class SizeClass:
         if slot & 63 == 0:
             for plane in (*self.planes, self.suspects):
                 plane.resize(slot + 1)
-        self._set_level(slot, digest.level)
-        self.error_total += self.error_at(digest.level)
+        level = digest.level
+        self._set_level(slot, level)
+        self.error_total += self.error_at(level)
         return slot
 
     def replace(self, slot: int, digest: Digest, now: float) -> None:
         """The agent in `slot` announces something else."""
         self.slices.replace(slot, digest.bits)
         self.confirmed[slot] = now
-        self.error_total += self.error_at(digest.level) - self.error_at(self.levels[slot])
-        self._set_level(slot, digest.level)
+        level = digest.level
+        if level != self.levels[slot]:
+            self.error_total += self.error_at(level) - self.error_at(self.levels[slot])
+            self._set_level(slot, level)
         self.suspect(slot, False)
 
     def suspect(self, slot: int, suspected: bool) -> None:
