@@ -42,6 +42,7 @@ class Joining:
         self.hello_at = now if seeds else now + profile.retry_s * rng.random()
         self._view, self._mesh, self._profile, self._rng = view, mesh, profile, rng
         self._seeds = [Route(seed) for seed in seeds if seed != view.record.router]
+        self._ungreeted: list[Route] = []
         self._wait_s = profile.join_s
 
     def add_seed(self, address: str, now: float) -> None:
@@ -49,25 +50,32 @@ class Joining:
         route = Route(address)
         if address != self._view.record.router and route not in self._seeds:
             self._seeds.append(route)
+            self._ungreeted.append(route)
             self.hello_at = min(self.hello_at, now)
+            if self._view.members.living_count == 1:
+                self.joined = False  # Somebody is there already: alone, we are not the mesh.
 
     def greet(self, now: float, jitter: float) -> list[Effect]:
         """It is time for hellos; `jitter` is about 1."""
         hello = Hello(self._mesh, WIRE_VERSION, WIRE_VERSION, self._view.record)
+        new, self._ungreeted = self._ungreeted, []
         if not self.joined:
             self.hello_at = now + self._wait_s
             self._wait_s = min(2 * self._wait_s, self._profile.retry_s)
             return [Send(seed, hello) for seed in self._seeds]
-        self.hello_at = now + self._profile.retry_s * jitter
+        self.hello_at = now + self._profile.retry_s * (self._rng.random() if new else jitter)
         living, gone = self._view.members.living(), self._view.members.gone.values()
         known = {member.record.router for member in living if member.record is not None}
-        lost_seeds = [seed for seed in self._seeds if seed not in known]
+        lost_seeds = [seed for seed in self._seeds if seed not in known and seed not in new]
         dead = [
             Route(member.record.router)
             for member in gone
             if member.status == "dead" and member.record is not None
         ]
-        return [Send(one_of(self._rng, group), hello) for group in (lost_seeds, dead) if group]
+        lost = [one_of(self._rng, group) for group in (lost_seeds, dead) if group]
+        # All new ones, though somebody greeted us before: those who start at once and greet one of the
+        # others each may be several meshes, until one of them looks for lost members.
+        return [Send(route, hello) for route in [*new, *lost]]
 
     def on_hello(self, hello: Hello, sender: AgentName, back: Route, now: float) -> list[Effect]:
         """Take a newcomer in, or say why not."""

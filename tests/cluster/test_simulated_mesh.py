@@ -134,6 +134,23 @@ def test_a_late_joiner_knows_all_within_a_second() -> None:
     assert holders(mesh, "agent-00", "volcano") == ["late"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_members_that_start_at_once_and_find_some_of_each_other_are_one_mesh_at_once(seed: int) -> None:
+    """As on one host: each looks up who is there already, the oldest and a few others."""
+    mesh = SimMesh(seed=seed)
+    names = agents(8)
+    for name in names:
+        mesh.add(name)
+    for pair in (names[number : number + 2] for number in range(0, 8, 2)):
+        for name in pair:
+            others = {names[0], *Random(f"{seed}{name}").sample(names, 2), *pair} - {name}
+            for other in sorted(others):
+                address = mesh.members[AgentName(other)].transport.router_address
+                mesh.members[AgentName(name)].engine.add_seed(mesh.now, address)
+
+    seconds_until(mesh, lambda: is_whole(mesh), within_s=3.0)
+
+
 def test_a_seed_that_starts_later_is_found() -> None:
     mesh = SimMesh()
     mesh.add("seed")
