@@ -57,6 +57,13 @@ class RollAgainstDict(RuleBasedStateMachine):
         self.roll.remove(name)
         del self.numbers[name]
 
+    @rule(start=st.integers(0, 300))
+    def remove_a_run(self, start: int) -> None:
+        for name in [AgentName(Name(number)) for number in range(start, start + 100)]:
+            if name in self.numbers:
+                self.roll.remove(name)
+                del self.numbers[name]
+
     @precondition(lambda self: self.numbers)
     @rule(data=st.data())
     def move(self, data: st.DataObject) -> None:
