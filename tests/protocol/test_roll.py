@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from protocol import roll
 from protocol.names import AgentName
 from protocol.roll import Roll
 
-KEYS = st.integers(0, 400).map(lambda number: number * 64)
+KEYS = st.integers(0, 400)
+
+
+class Name(str):
+    """A number that is its own hash, so that many collide."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return int(self)
 
 
 class RollAgainstDict(RuleBasedStateMachine):
-    """Integers stand for names, since they are their own hashes: all of one table, and many that collide."""
+    """All in one table, where runs of names stand side by side."""
 
     def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(roll, "_PARTS", 1)
         super().__init__()
         self.names: list[AgentName] = []
         self.numbers: dict[AgentName, int] = {}
         self.roll = Roll(self.names.__getitem__)
 
+    def teardown(self) -> None:
+        self._patch.undo()
+
     @rule(key=KEYS)
     def add(self, key: int) -> None:
-        name = cast(AgentName, key)
+        name = AgentName(Name(key))
         if name not in self.numbers:
             self.numbers[name] = len(self.names)
             self.names.append(name)
@@ -35,7 +48,7 @@ class RollAgainstDict(RuleBasedStateMachine):
     @rule(start=st.integers(0, 300))
     def add_a_run(self, start: int) -> None:
         for number in range(start, start + 20):
-            self.add(number * 64)
+            self.add(number)
 
     @precondition(lambda self: self.numbers)
     @rule(data=st.data())
@@ -43,6 +56,13 @@ class RollAgainstDict(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.numbers)))
         self.roll.remove(name)
         del self.numbers[name]
+
+    @rule(start=st.integers(0, 300))
+    def remove_a_run(self, start: int) -> None:
+        for name in [AgentName(Name(number)) for number in range(start, start + 100)]:
+            if name in self.numbers:
+                self.roll.remove(name)
+                del self.numbers[name]
 
     @precondition(lambda self: self.numbers)
     @rule(data=st.data())
@@ -54,7 +74,8 @@ class RollAgainstDict(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def find(self, key: int) -> None:
-        assert self.roll.find(key) == self.numbers.get(cast(AgentName, key))
+        name = AgentName(Name(key))
+        assert self.roll.find(name) == self.numbers.get(name)
 
     @invariant()
     def holds(self) -> None:
@@ -71,10 +92,30 @@ TestRollAgainstDict.settings = settings(max_examples=60, stateful_step_count=50,
 @pytest.mark.parametrize("count", [1_000, 20_000])
 def test_a_roll_takes_about_eight_bytes_a_name(count: int) -> None:
     names = [AgentName(f"agent-{number}") for number in range(count)]
-    roll = Roll(names.__getitem__)
+    entered = Roll(names.__getitem__)
     for number, name in enumerate(names):
-        roll.add(name, number)
+        entered.add(name, number)
 
-    assert roll.size_bytes <= 10 * count
-    assert [roll.find(name) for name in names] == list(range(count))
-    assert roll.find("a stranger") is None
+    assert entered.size_bytes <= 10 * count
+    assert [entered.find(name) for name in names] == list(range(count))
+    assert entered.find("a stranger") is None
+    assert entered.find(7) is None
+
+
+def test_equal_names_take_equal_memory_whatever_the_key_of_their_hashes() -> None:
+    sizes = []
+    for turn in (1, 1_000_003):
+
+        class Keyed(str):
+            __slots__ = ()
+
+            def __hash__(self, key: int = turn) -> int:
+                return str.__hash__(self) * key
+
+        names = [AgentName(Keyed(f"agent-{number}")) for number in range(100)]
+        entered = Roll(names.__getitem__)
+        for number, name in enumerate(names):
+            entered.add(name, number)
+        sizes.append(entered.size_bytes)
+
+    assert sizes[0] == sizes[1]
