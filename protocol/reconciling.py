@@ -1,9 +1,11 @@
-"""When to compare views, with whom, and what follows (antientropy.py says what is compared).
+"""When to compare views, with whom, and what follows.
 
-round     every sync_s, with a member of the reserve: the lost frames of pub/sub are made good
-mend      a heartbeat shows another view than ours, and ours has been quiet for a heartbeat: one of us
-          missed something, and we compare with its sender at once, once a heartbeat at most
-meet      two parts of a mesh found each other: what each holds of the other is settled now
+    round     every sync_s, with a member of the reserve: the lost frames of pub/sub are made good
+    mend      a heartbeat shows another view than ours, and ours has been quiet for a heartbeat: one of us
+              missed something, and we compare with its sender at once, once a heartbeat at most
+    meet      two parts of a mesh found each other: what each holds of the other is settled now
+
+What is compared, and how, antientropy.py says.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ _FEW = 4  # So many more than the limit are scored rather than narrowed further.
 _SMALL = 1 << 16  # Up to so many slots Python's integers beat arrays: nothing to set up, less to call.
 _SHORT_BITS, _SPARSE = 1 << 15, 32  # Below both, a loop over the bits is the fastest.
 _MANY = 16  # More than that beyond the limit are equals, and looked at in bulk.
-_THIN = 4
+_THIN = 4  # With fewer slots left than one for so many words, only the words that hold any are read on.
 _APART = 1e-12  # Shares so near to each other, as parts of them, may have one logarithm.
 _SLACK = 1e-9  # Sums of logarithms are not exact.
 
