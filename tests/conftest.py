@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from node.config import NodeConfig
 from tests.support.leftovers import leftovers
 from tests.support.settings import MakeConfig
 from tests.support.waiting import holds_within
+
+# A suite that is started in the background ignores Ctrl-C, and what it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

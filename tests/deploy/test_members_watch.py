@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,27 +32,22 @@ def alice(avm: Avm) -> Iterator[MemoryNode]:
         yield node
 
 
-def start(*options: str) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "deploy.cli",
-            "members",
-            "-a",
-            "alice",
-            "--watch",
-            "--interval",
-            "0.1",
-            *options,
-        ],
+@contextmanager
+def start(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own, ended at the latest with the block."""
+    watch = ("members", "-a", "alice", "--watch", "--interval", "0.1")
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", *watch, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
-    )
+    ) as command:
+        try:
+            yield command
+        finally:
+            command.kill()
 
 
 def test_a_single_look_keeps_its_envelope(avm: Avm, alice: MemoryNode) -> None:
