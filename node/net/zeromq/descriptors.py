@@ -2,9 +2,10 @@
 
 ZeroMQ's listeners cannot be told to wait: while a connection stands in line that there is no descriptor for,
 they try to take it in without a pause, which costs the I/O thread a core for as long as it lasts. So one
-descriptor is kept in reserve. Given up for a moment, it lets us take in who stands in line, and hang up; who
-was turned away comes again, ever later. (ZeroMQ would report the failed attempts too, but its monitor blocks
-the I/O thread once a few thousand reports wait, and then nothing moves at all.)
+descriptor is kept in reserve. Given up for a moment, it lets those in line be taken in, by us or by ZeroMQ,
+whoever is quicker, and hung up on; who was turned away comes again, ever later. (ZeroMQ would report the
+failed attempts too, but its monitor blocks the I/O thread once a few thousand reports wait, and then nothing
+moves at all.)
 
 Invariant: the reserve is the only descriptor that is held for nothing.
 """
@@ -31,11 +32,10 @@ _HURRY_S = 0.1  # While there are none: the listeners spin until we have looked.
 _ENOUGH = 16  # So many must be free again before we call it over, or it would begin again at once.
 DEALERS = 128
 """Connections we made for direct frames. Each costs two descriptors, and its peer one."""
-_OWN, _MOST_HEARD = (
-    100,
-    32,
-)  # The second is what protocol/overlay.py takes in at most, whatever is asked of it.
-_IN_LINE = 256  # Hung up on at one look.
+_OWN = 100
+_MOST_HEARD = 32  # What protocol/overlay.py takes in at most, whatever is asked of it.
+_TURN_S = 0.05  # Of one look, for hanging up; whoever still stands in line then waits for the next.
+_TAKES_S = 0.001  # ZeroMQ's thread takes this to close what was ended.
 
 
 class DescriptorGuard:
@@ -46,7 +46,11 @@ class DescriptorGuard:
         """Whether none was left at the last look."""
         self.times, self.turned_away = 0, 0
         self._listeners = listeners
-        self._reserve = _spare()
+        self._ports = {_port_of(descriptor) for descriptor in listeners}
+        self._reserve: int | None = None
+        self._number = -1
+        self._last: object = None
+        self._keep_a_reserve()
         self._look_at = 0.0
 
     @property
@@ -60,7 +64,7 @@ class DescriptorGuard:
         if now < self._look_at:
             return False
         if self._reserve is None:
-            self._reserve = _spare()
+            self._keep_a_reserve()
         short = self._reserve is None or not _are_free(_ENOUGH if self.are_out else 1)
         if short and not self.are_out:
             self.times += 1
@@ -85,22 +89,50 @@ class DescriptorGuard:
             self._reserve = None
 
     def _turn_away(self) -> None:
-        if self._reserve is None:
-            return
-        os.close(self._reserve)
-        self._reserve = None
-        for descriptor in self._listeners:
-            listener = socket.socket(fileno=descriptor)
+        """Hang up on who stands in line, by our own hand or ZeroMQ's: mostly it is quicker to take one in by
+        the reserve, and then we end that connection, and it closes it.
+        """
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+        in_line, end = list(self._listeners), time.monotonic() + _TURN_S
+        while in_line and time.monotonic() < end:
+            listener = socket.socket(fileno=in_line[-1])
             try:
-                for _ in range(_IN_LINE):
-                    came, _ = listener.accept()
-                    came.close()
-                    self.turned_away += 1
-            except OSError:  # Nobody more; or ZeroMQ was quicker, and has taken one in by our reserve.
-                pass
+                came, _ = listener.accept()
+            except BlockingIOError:
+                in_line.pop()
+            except OSError:
+                self._end_what_was_taken_in()
+                time.sleep(_TAKES_S)
+            else:
+                came.close()
+                self.turned_away += 1
             finally:
                 listener.detach()  # It is ZeroMQ's.
+        self._keep_a_reserve()
+
+    def _end_what_was_taken_in(self) -> None:
+        """The connection that has the number of our reserve now, if it came by one of the listeners."""
+        try:
+            taken = socket.socket(fileno=self._number)
+        except OSError:  # It has no number any more, or is no socket.
+            return
+        try:
+            at, peer = taken.getsockname(), taken.getpeername()
+            if isinstance(at, tuple) and at[1] in self._ports:
+                taken.shutdown(socket.SHUT_RDWR)
+                self.turned_away += peer != self._last
+                self._last = peer
+        except OSError:  # It is ended already.
+            return
+        finally:
+            taken.detach()
+
+    def _keep_a_reserve(self) -> None:
         self._reserve = _spare()
+        if self._reserve is not None:
+            self._number = self._reserve
 
 
 def descriptor_limit(*, most: bool = False) -> int:
@@ -144,6 +176,15 @@ def descriptors_open() -> int:
             if error.errno == errno.EMFILE:
                 return descriptor_limit()
     return 0
+
+
+def _port_of(descriptor: int) -> int:
+    listener = socket.socket(fileno=descriptor)
+    try:
+        port: int = listener.getsockname()[1]
+        return port
+    finally:
+        listener.detach()
 
 
 def _spare() -> int | None:
