@@ -75,7 +75,8 @@ class Checkpoints:
     def _run(self) -> None:
         connection: apsw.Connection | None = None
         try:
-            while self._wanted.wait() and not self._closed:
+            # Looked at on both sides of the wait: `clear` may undo the call by which `close` wakes us.
+            while not self._closed and self._wanted.wait() and not self._closed:
                 if connection is None:
                     connection = database.connect(self._path, apsw.SQLITE_OPEN_READWRITE)
                 with self._copying:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import psutil
 
 
-def leftovers() -> list[str]:
-    """Threads named avm-…, child processes, listening sockets of this process: one line for each."""
+def leftovers() -> Counter[str]:
+    """Threads named avm-…, child processes, listening sockets of this process: a line for each, counted."""
     me = psutil.Process()
     threads = [f"thread {thread.name}" for thread in threading.enumerate() if thread.name.startswith("avm-")]
     children = [f"process {child.pid}" for child in me.children(recursive=True)]
@@ -17,4 +18,4 @@ def leftovers() -> list[str]:
         for connection in me.net_connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
-    return threads + children + listening
+    return Counter(threads + children + listening)

@@ -141,3 +141,41 @@ def test_the_thread_ends_with_the_store(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert threads() == []
     assert not (tmp_path / "a.db-wal").exists()
+
+
+def test_a_thread_that_ends_its_copy_while_the_store_closes_ends_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last act of a copy is to clear the event by which it is woken, to be closed as well."""
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_PAGES", 50)
+    is_copied, is_closing = threading.Event(), threading.Event()
+    copy = checkpoint.Checkpoints._copy
+
+    def copy_until_closing(self: checkpoint.Checkpoints, connection: apsw.Connection) -> bool:
+        is_complete = copy(self, connection)
+        if threading.current_thread().name == "avm-checkpoint":
+            is_copied.set()
+            assert is_closing.wait(10)
+        return is_complete
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "_copy", copy_until_closing)
+    store = Store.open(tmp_path / "a.db", ALICE)
+    write(store, 0, 100)
+    assert is_copied.wait(10)
+    checkpoints = store._writer._checkpoints
+    wake = checkpoints._wanted.set
+
+    def wake_first() -> None:
+        wake()
+        is_closing.set()  # From here on the thread goes on, to its `clear`.
+
+    monkeypatch.setattr(checkpoints._wanted, "set", wake_first)
+    closer = threading.Thread(target=store.close)
+    closer.start()
+    closer.join(10)
+
+    is_stuck = closer.is_alive()
+    wake()  # Nothing is left behind where it was.
+    closer.join()
+    assert not is_stuck
+    assert threads() == []
