@@ -39,7 +39,12 @@ Address = Annotated[
 Term = Annotated[str, Meta(min_length=1, max_length=256)]
 Score = Annotated[float, Meta(ge=-1e9, le=1e9)]  # Not infinite, and no NaN, which no order survives.
 Status = Literal["alive", "suspect", "dead", "left"]
-Role = Literal["agent", "librarian"]
+Role = Literal["agent", "librarian", "observer"]
+Seconds = Counter  # Since 1970, UTC.
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, Meta(max_length=64)]  # Ed25519, RFC 8032; empty where nothing is signed.
+MAX_REVOKED = 4096
+MAX_EPOCHS = 2
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
@@ -55,11 +60,52 @@ class Claim(Body, frozen=True):
     status: Status
 
 
+class Certificate(Body, frozen=True):
+    """The mesh authority says: this agent has these keys, and may be a member in this role, for this long.
+
+    `verify_key` (Ed25519) tells what the agent signed, `curve_key` (Curve25519) is that of its sockets.
+    Of two certificates for one name the one that was issued later holds.
+    """
+
+    mesh: Name
+    agent: Name
+    role: Role
+    serial: Counter
+    issued_at: Seconds
+    expires_at: Seconds
+    verify_key: PublicKey
+    curve_key: PublicKey
+    signature: Signature = b""
+
+
+class Epoch(Body, frozen=True):
+    """A key of the mesh's digests, and its number."""
+
+    number: Annotated[int, Meta(ge=1, le=2**32)]
+    key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class Charter(Body, frozen=True):
+    """What the mesh authority says to all members: who is one no more, and which digest keys hold.
+
+    Of two charters the greater `number` holds. `epochs`: the present one last; the one before it is still
+    read. Only members are ever sent one, as the keys stand in it.
+    """
+
+    mesh: Name
+    number: Counter
+    issued_at: Seconds
+    epochs: Annotated[tuple[Epoch, ...], Meta(min_length=1, max_length=MAX_EPOCHS)]
+    revoked: Annotated[tuple[Counter, ...], Meta(max_length=MAX_REVOKED)] = ()
+    signature: Signature = b""
+
+
 class Record(Body, frozen=True):
     """What an agent says of itself; only its owner makes one. `version` grows with every change.
 
     `router` takes direct messages, `publisher` sends gossip. `instance` tells two processes that use
-    one name apart: it is drawn once for a memory and kept with it.
+    one name apart: it is drawn once for a memory and kept with it. `signature` is its owner's, made at
+    `signed_at`, in a mesh with an authority.
     """
 
     agent: Name
@@ -70,30 +116,37 @@ class Record(Body, frozen=True):
     router: Address
     publisher: Address
     digest: Digest
+    signed_at: Seconds = 0
+    signature: Signature = b""
 
 
 class Hello(Body, frozen=True):
-    """First word to a member: which mesh, which wire versions, who I am."""
+    """First word to a member: which mesh, which wire versions, who I am, and the number of my charter."""
 
     mesh: Name
     oldest: int
     newest: int
     record: Record
+    certificate: Certificate | None = None
+    charter: Counter = 0
 
 
 class Welcome(Body, frozen=True):
-    """Answer to a hello: the members I know. `more` records follow in `Records`."""
+    """Answer to a hello: the members I know, and their certificates. More follow in `Records`."""
 
     mesh: Name
     wire: int
     records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+    certificates: Annotated[tuple[Certificate, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
+    charter: Counter = 0
 
 
 class Refusal(Body, frozen=True):
-    """A hello was refused; `code` is one of `errors.BY_CODE`."""
+    """A hello was refused, by the owner of `certificate`; `code` is one of `errors.BY_CODE`."""
 
     code: Annotated[str, Meta(max_length=32)]
     reason: Annotated[str, Meta(max_length=256)]
+    certificate: Certificate | None = None
 
 
 class Heartbeat(Body, frozen=True):
@@ -125,6 +178,8 @@ class Delta(Body, frozen=True):
     left_out: Count
     flips: Annotated[bytes, Meta(max_length=MAX_FLIPS_BYTES)]
     check: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    signed_at: Seconds = 0
+    signature: Signature = b""
 
 
 class Suspicion(Body, frozen=True):
@@ -153,19 +208,21 @@ class Get(Body, frozen=True):
 
 
 class Records(Body, frozen=True):
-    """Records, as asked for by `Get` or found missing by `Sync`."""
+    """Records, as asked for by `Get` or found missing by `Sync`, and the certificates of their owners."""
 
     records: Annotated[tuple[Record, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)]
+    certificates: Annotated[tuple[Certificate, ...], Meta(max_length=MAX_MEMBERS_A_MESSAGE)] = ()
 
 
 class Sync(Body, frozen=True):
     """Push-pull anti-entropy: a hash over the claims of each bucket of agents, 8 bytes each; there are
-    32, 64, 128 .. 1,024 buckets.
+    32, 64, 128 .. 1,024 buckets. And the number of my charter.
     """
 
     hashes: Annotated[
         bytes, Meta(min_length=SYNC_BUCKETS * SYNC_HASH_BYTES, max_length=MAX_SYNC_BUCKETS * SYNC_HASH_BYTES)
     ]
+    charter: Counter = 0
 
 
 class SyncDiff(Body, frozen=True):
@@ -226,6 +283,12 @@ class NeighbourReply(Body, frozen=True):
 
 class Unlink(Body, frozen=True):
     """We are neighbours no more."""
+
+
+class Chartered(Body, frozen=True):
+    """The charter in force: news, or the answer to who named an older one."""
+
+    charter: Charter
 
 
 class Who(Body, frozen=True):
@@ -312,9 +375,8 @@ class Refused(Body, frozen=True):
 
 Probing = Ping | Ack | PingRequest | Nack
 Linking = Neighbour | NeighbourReply | Unlink
-Gossip = (
-    Hello | Welcome | Refusal | Heartbeat | Announce | Get | Records | Sync | SyncDiff | Probing | Linking
-)
+Joining = Hello | Welcome | Refusal
+Gossip = Joining | Heartbeat | Announce | Get | Records | Sync | SyncDiff | Probing | Linking | Chartered
 Reply = WhoReply | RecallReply | Refused
 Request = Who | Metadata | MetadataAck | RecallRequest
 Message = Gossip | Reply | Request
@@ -343,5 +405,6 @@ KINDS: dict[int, type[Message]] = {
     21: Neighbour,
     22: NeighbourReply,
     23: Unlink,
+    24: Chartered,
 }
 NUMBERS: dict[type[Message], int] = {kind: number for number, kind in KINDS.items()}

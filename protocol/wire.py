@@ -22,7 +22,7 @@ from protocol.errors import MalformedFrame
 from protocol.messages import KINDS, NUMBERS, Message
 from protocol.names import AgentName, is_agent_name
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 MAX_FRAME_BYTES = 128 * 1024
 _MAX_ITEMS = 2048  # Of one array: the largest a message allows is so many claims.
 _HEADER_BYTES = 3

@@ -12,9 +12,11 @@ from msgspec.inspect import (
     FloatType,
     IntType,
     LiteralType,
+    NoneType,
     StrType,
     StructType,
     Type,
+    UnionType,
     VarTupleType,
     type_info,
 )
@@ -57,6 +59,10 @@ def values(kind: Type) -> st.SearchStrategy[Any]:
             return st.lists(values(item), max_size=3).map(tuple)
         case LiteralType(values=choices):
             return st.sampled_from(choices)
+        case UnionType(types=types):
+            return st.one_of([values(one) for one in types])
+        case NoneType():
+            return st.none()
         case BoolType():
             return st.booleans()
         case IntType(ge=least, lt=limit, le=most):
