@@ -15,6 +15,7 @@ all the same, so it is never switched off. After Demers et al., Epidemic Algorit
 from __future__ import annotations
 
 from protocol.dissemination import chunks, portions
+from protocol.gate import Gate, attested
 from protocol.membership import Member, Membership, precedence
 from protocol.messages import SYNC_HASH_BYTES, Announce, Claim, Records, Sync, SyncDiff
 
@@ -70,13 +71,13 @@ def newer_here(diff: SyncDiff, members: Membership) -> list[Member]:
     return newer
 
 
-def tell(newer: list[Member]) -> list[Announce | Records]:
+def tell(newer: list[Member], gate: Gate) -> list[Announce | Records]:
     """The messages that bring a peer up to these members."""
     messages: list[Announce | Records] = [
         Announce(tuple(member.claim for member in chunk)) for chunk in chunks(newer)
     ]
     records = [member.record for member in newer if member.record is not None and member.is_living]
-    return messages + [Records(part) for part in portions(records) if part]
+    return messages + [attested(part, gate) for part in portions(records) if part]
 
 
 def _slice(hashes: bytes, at: int, width: int) -> bytes:

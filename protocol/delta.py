@@ -46,6 +46,8 @@ def delta_of(base: Record, record: Record, *, limit_bytes: int) -> Delta | None:
         new.left_out,
         flips,
         _check(after),
+        record.signed_at,
+        record.signature,
     )
 
 
@@ -75,7 +77,14 @@ def apply_delta(base: Record, delta: Delta) -> Record | None:
         bits=bytes(after[:width]),
         centroids=bytes(after[width:]),
     )
-    return msgspec.structs.replace(base, incarnation=delta.incarnation, version=delta.version, digest=digest)
+    return msgspec.structs.replace(
+        base,
+        incarnation=delta.incarnation,
+        version=delta.version,
+        digest=digest,
+        signed_at=delta.signed_at,
+        signature=delta.signature,
+    )
 
 
 def pack_flips(positions: list[int]) -> bytes:

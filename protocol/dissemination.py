@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from protocol.delta import delta_of
 from protocol.effects import Effect, Publish, Route, Send
+from protocol.gate import Gate, attested
 from protocol.membership import Member, Membership
 from protocol.messages import (
     MAX_MEMBERS_A_MESSAGE,
@@ -22,7 +23,6 @@ from protocol.messages import (
     Delta,
     Get,
     Record,
-    Records,
     Suspicion,
 )
 from protocol.names import AgentName
@@ -33,17 +33,20 @@ _RECORDS_BYTES = 96 * 1024  # Of records in one message; the rest of a frame is 
 _LATER_S = 1e-3  # So that what is due is past, whatever was rounded.
 _NEWS_A_MESSAGE = 128  # Claims of up to 93 bytes, each with up to 4 accusers of 66: 45 KiB at most.
 _BESIDE_CLAIMS_BYTES = 64 * 1024  # Of records and deltas beside them.
-_RECORD_ENVELOPE_BYTES = 768  # At most: names, addresses and numbers around a digest.
-_DELTA_ENVELOPE_BYTES = 128  # At most: name and numbers around the flips.
+_RECORD_ENVELOPE_BYTES = 848  # At most: names, addresses, numbers and signature around a digest.
+_CERTIFICATE_BYTES = 336  # At most.
+_DELTA_ENVELOPE_BYTES = 208  # At most: name, numbers and signature around the flips.
 
 
 def portions(records: Sequence[Record], room_bytes: int = _RECORDS_BYTES) -> list[tuple[Record, ...]]:
-    """Records grouped so that each group fits one frame; one empty group for none."""
+    """Records grouped so that each group fits one frame beside the certificates of their owners; one empty
+    group for none.
+    """
     groups: list[tuple[Record, ...]] = []
     current: list[Record] = []
     room = room_bytes
     for record in records:
-        size = record.digest.size_bytes + _RECORD_ENVELOPE_BYTES
+        size = record.digest.size_bytes + _RECORD_ENVELOPE_BYTES + _CERTIFICATE_BYTES
         if current and (size > room or len(current) == MAX_MEMBERS_A_MESSAGE):
             groups.append(tuple(current))
             current, room = [], room_bytes
@@ -59,12 +62,12 @@ def chunks(members: Sequence[Member], size: int = MAX_MEMBERS_A_MESSAGE) -> Iter
         yield members[start : start + size]
 
 
-def answer_to(get: Get, members: Membership, back: Route) -> list[Effect]:
+def answer_to(get: Get, members: Membership, gate: Gate, back: Route) -> list[Effect]:
     """The records of the living; of the gone, that they are gone."""
     held = [member for agent in get.agents if (member := members.get(agent)) is not None]
     found = [member.record for member in held if member.record is not None and member.is_living]
     gone = tuple(member.claim for member in held if not member.is_living)
-    effects: list[Effect] = [Send(back, Records(part)) for part in portions(found) if part]
+    effects: list[Effect] = [Send(back, attested(part, gate)) for part in portions(found) if part]
     return [*effects, Send(back, Announce(gone))] if gone else effects
 
 

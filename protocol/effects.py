@@ -6,11 +6,12 @@ from typing import Literal, NewType
 
 import msgspec
 
-from protocol.messages import Message
+from protocol.messages import Charter, Message
 from protocol.names import AgentName
 
 Route = NewType("Route", str)
-"""Where a direct message goes: an address (`tcp://host:port`), or the way back that a transport handed in."""
+"""Where a direct message goes: an address (`tcp://host:port`, `#` and the key of who listens there, in a mesh
+with an authority), or the way back that a transport handed in."""
 
 Standing = Literal["unknown", "alive", "suspect", "dead", "left", "forgotten"]
 
@@ -56,6 +57,26 @@ class RaiseIncarnation(msgspec.Struct, frozen=True):
     incarnation: int
 
 
+class Blame(msgspec.Struct, frozen=True):
+    """`agent` sent what no honest member sends; or somebody who has shown no certificate did in its name."""
+
+    agent: AgentName
+    reason: str
+
+
+class Expel(msgspec.Struct, frozen=True):
+    """`agent` is a member no more: it may not hear us either."""
+
+    agent: AgentName
+    reason: str
+
+
+class CharterChanged(msgspec.Struct, frozen=True):
+    """Keep this charter; digests are made with the present key of it from now on."""
+
+    charter: Charter
+
+
 class Halt(msgspec.Struct, frozen=True):
     """We cannot be a member: `code` is one of `errors.BY_CODE`."""
 
@@ -63,4 +84,5 @@ class Halt(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Publish | Send | Subscribe | Unsubscribe | MemberChanged | RaiseIncarnation | Halt
+Trust = Blame | Expel | CharterChanged
+Effect = Publish | Send | Subscribe | Unsubscribe | MemberChanged | RaiseIncarnation | Trust | Halt

@@ -86,6 +86,13 @@ class WrongMesh(MeshError):
     exit_status = 2
 
 
+class NotAdmitted(MeshError):
+    """Our certificate makes us no member of this mesh, or none any more."""
+
+    code = "not-admitted"
+    exit_status = 2
+
+
 class WireMismatch(MeshError):
     """The two sides have no version of the wire format in common."""
 
@@ -133,6 +140,7 @@ BY_CODE: dict[str, type[MeshError]] = {
         AddressInUse,
         NameTaken,
         WrongMesh,
+        NotAdmitted,
         WireMismatch,
         PeerSilent,
         PeerRefused,

@@ -26,14 +26,18 @@ from collections.abc import Sequence
 import msgspec
 
 from protocol.chance import Randomness
+from protocol.chartering import Chartering
 from protocol.digest import Digest
 from protocol.dissemination import answer_to
 from protocol.effects import Effect, MemberChanged, Publish, Route, Send
+from protocol.gate import Gate
 from protocol.joining import Joining
 from protocol.membership import Member
 from protocol.messages import (
     Ack,
     Announce,
+    Charter,
+    Chartered,
     Claim,
     Get,
     Gossip,
@@ -75,6 +79,7 @@ class GossipEngine:
         rng: Randomness,
         seeds: Sequence[str],
         now: float,
+        gate: Gate | None = None,
         epochs: Sequence[int] = (0,),
     ) -> None:
         """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try.
@@ -83,13 +88,16 @@ class GossipEngine:
         """
         self.mesh, self.profile = mesh, profile
         self.name = AgentName(record.agent)
-        self._view = View(record, profile=profile, rng=rng, now=now, epochs=epochs)
+        self._view = View(record, profile=profile, rng=rng, now=now, gate=gate, epochs=epochs)
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
         self.overlay = self._view.overlay
         self.prober = Prober(self.members, self._view.health, profile=profile, rng=rng, now=now)
-        self._joining = Joining(self._view, mesh=mesh, profile=profile, rng=rng, seeds=seeds, now=now)
         self._reconciler = Reconciler(self._view, profile=profile, now=now)
+        self._chartering = Chartering(self._view, self._reconciler)
+        self._joining = Joining(
+            self._view, self._chartering, mesh=mesh, profile=profile, rng=rng, seeds=seeds, now=now
+        )
         self._rng = rng
         self._news, self._pulls = self._view.news, self._view.pulls
         self._left = False
@@ -120,6 +128,10 @@ class GossipEngine:
     def set_epochs(self, now: float, epochs: Sequence[int]) -> None:
         """Read digests that were made with these keys of the mesh; of others their agents are no lead."""
         self._view.set_epochs(epochs, now)
+
+    def set_charter(self, now: float, charter: Charter) -> list[Effect]:
+        """Our owner has this charter; one that is not newer, or not the authority's, changes nothing."""
+        return self._chartering.set(charter, now)
 
     def add_seed(self, now: float, address: str) -> None:
         """One more address to say hello to, now and whenever we look for lost members."""
@@ -205,6 +217,7 @@ class GossipEngine:
         recent = self._news.take_recent(self.members) if sparse else ()
         view, links = self.members.view(), self.overlay.link_hashes
         effects.append(Publish(Heartbeat(own.incarnation, own.version, view, links, recent)))
+        effects += self._view.expel_lapsed(now)
         for old in self.members.outlived(now, profile.tombstone_s, 2 * profile.silence_s):
             effects += self._view.forget(old, now)
         return effects
@@ -276,17 +289,24 @@ class GossipEngine:
             case Announce():
                 return self._on_announce(message, sender, back, now, relay=relay)
             case Records():
-                return self._view.take_records(message.records, sender, now, relay=route is not None)
+                effects = self._view.admit(message.certificates, sender, now)
+                return effects + self._view.take_records(
+                    message.records, sender, now, relay=route is not None
+                )
             case Hello() if back is not None:
                 return self._joining.on_hello(message, sender, back, now)
             case Welcome() if back is not None:
                 return self._on_welcome(message, sender, back, now)
             case Refusal():
-                return self._joining.on_refusal(message)
+                return self._joining.on_refusal(message, sender, now)
             case Get() if back is not None:
-                return answer_to(message, self.members, back)
+                return answer_to(message, self.members, self._view.gate, back)
             case Sync() if back is not None:
-                return self._reconciler.on_sync(message, back)
+                return self._chartering.compare(message.charter, back) + self._reconciler.on_sync(
+                    message, back
+                )
+            case Chartered():
+                return self._chartering.on_chartered(message, sender, now)
             case SyncDiff() if back is not None:
                 return self._reconciler.on_sync_diff(message, back, now)
             case Ping() if back is not None:
@@ -342,7 +362,7 @@ class GossipEngine:
         if welcome.mesh != self.mesh:
             return []
         had_joined = self.joined
-        effects = self._joining.on_welcome(welcome, sender, now)
+        effects = self._joining.on_welcome(welcome, sender, back, now)
         if had_joined:
             # We looked for lost members and found one: what each side holds of the other, dead ones
             # included, is settled now rather than at the next round.

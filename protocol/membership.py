@@ -25,6 +25,7 @@ from typing import Final
 import mmh3
 import numpy as np
 
+from protocol.effects import Route
 from protocol.messages import MAX_SYNC_BUCKETS, SYNC_BUCKETS, SYNC_HASH_BYTES, Claim, Record, Status
 from protocol.names import AgentName
 
@@ -41,6 +42,7 @@ class Member:
         "bucket",
         "heard_at",
         "incarnation",
+        "key",
         "place",
         "record",
         "share",
@@ -58,11 +60,25 @@ class Member:
         self.bucket = bucket_of(claim.agent, MAX_SYNC_BUCKETS)
         self.share = 0  # Of the hash of its bucket.
         self.place = _NOWHERE  # Among the living.
+        self.key = ""  # Of its sockets, in hex, where it has one.
 
     @property
     def claim(self) -> Claim:
         """This member as we would tell others of it."""
         return Claim(self.agent, self.incarnation, self.version, self.status)
+
+    @property
+    def route(self) -> Route | None:
+        """Where direct messages reach it; None while its record is not known."""
+        return None if self.record is None else Route(self._keyed(self.record.router))
+
+    @property
+    def source(self) -> str:
+        """Where it publishes; empty while its record is not known."""
+        return "" if self.record is None else self._keyed(self.record.publisher)
+
+    def _keyed(self, address: str) -> str:
+        return f"{address}#{self.key}" if self.key else address
 
     @property
     def is_living(self) -> bool:

@@ -270,11 +270,12 @@ class Overlay:
 
     def _ask(self, agent: AgentName, now: float, *, ring: bool) -> list[Effect]:
         member, own = self._members.get(agent), self._members.get(self._own)
-        if member is None or member.record is None or own is None:
+        route = None if member is None else member.route
+        if route is None or own is None:
             return []
         self._asked[agent] = now
         wish = Neighbour(own.incarnation, own.version, not self._links, ring)
-        return [Send(Route(member.record.router), wish)]
+        return [Send(route, wish)]
 
     def _link(self, member: Member, now: float) -> list[Effect]:
         self._links[member.agent] = _Link(now)
@@ -293,13 +294,13 @@ class Overlay:
     def _give_up(self, agent: AgentName) -> list[Effect]:
         member = self._members.get(agent)
         effects = self._unlink(agent)
-        if member is not None and member.record is not None:
-            effects.append(Send(Route(member.record.router), Unlink()))
+        if member is not None and (route := member.route) is not None:
+            effects.append(Send(route, Unlink()))
         return effects
 
     def _hear(self, member: Member) -> list[Effect]:
         assert member.record is not None, "only members whose record is held are heard"
-        address = member.record.publisher
+        address = member.source
         if self._heard.get(member.agent) == address:
             return []
         self._heard[member.agent] = address

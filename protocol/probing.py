@@ -98,13 +98,14 @@ class Prober:
 
     def probe(self, member: Member, now: float) -> list[Effect]:
         """Ping `member`, unless it is being probed."""
-        if member.record is None or any(probe.agent == member.agent for probe in self._probes.values()):
+        route = member.route
+        if route is None or any(probe.agent == member.agent for probe in self._probes.values()):
             return []
         nonce = self._rng.getrandbits(48)
         self._probes[nonce] = probe = _Probe(member, now + self._profile.ping_s * self.health.factor)
         self.next_due = min(self.next_due, probe.due_at)
         self.sent += 1
-        return [Send(Route(member.record.router), Ping(nonce))]
+        return [Send(route, Ping(nonce))]
 
     def _next(self, company: Sequence[AgentName], now: float, count: int) -> list[Member]:
         """Whose turn it is: the next ones that were not heard lately."""
@@ -141,7 +142,8 @@ class Prober:
     def _ask_helpers(
         self, nonce: int, probe: _Probe, member: Member, company: Sequence[AgentName], now: float
     ) -> list[Effect]:
-        assert member.record is not None, "it was pinged"
+        route = member.route
+        assert route is not None, "it was pinged"
         others = [agent for agent in company if agent != probe.agent]
         helpers = [
             helper
@@ -150,25 +152,23 @@ class Prober:
         ]
         probe.helpers = tuple(helper.agent for helper in helpers)
         probe.due_at = now + self._profile.ping_s * self.health.factor
-        again = Send(Route(member.record.router), Ping(nonce))
         request = PingRequest(nonce, probe.agent)
-        asked = [
-            Send(Route(helper.record.router), request) for helper in helpers if helper.record is not None
-        ]
-        return [again, *asked]
+        asked = [Send(way, request) for helper in helpers if (way := helper.route) is not None]
+        return [Send(route, Ping(nonce)), *asked]
 
     # -- messages
 
     def on_ping_request(self, request: PingRequest, back: Route, now: float) -> list[Effect]:
         """Ping for somebody else; a member we know no way to is a nack at once."""
         member = self._members.get(request.agent)
-        if member is None or member.record is None or len(self._errands) >= _ERRANDS:
+        route = None if member is None else member.route
+        if member is None or route is None or len(self._errands) >= _ERRANDS:
             return [Send(back, Nack(request.nonce))]
         nonce = self._rng.getrandbits(48)
         nack_at = now + _NACK_SHARE * self._profile.ping_s
         self._errands[nonce] = _Errand(member.agent, back, request.nonce, nack_at)
         self.next_due = min(self.next_due, nack_at)
-        return [Send(Route(member.record.router), Ping(nonce))]
+        return [Send(route, Ping(nonce))]
 
     def on_ack(self, sender: AgentName, ack: Ack, now: float) -> list[Effect]:
         """An answer: to a probe of ours, or on an errand, and then it is passed on."""

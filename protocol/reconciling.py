@@ -39,7 +39,7 @@ class Reconciler:
     def meet(self, route: Route) -> Effect:
         """Begin a comparison."""
         members = self._view.members
-        return Send(route, Sync(members.sync_hashes(members.sync_buckets)))
+        return Send(route, Sync(members.sync_hashes(members.sync_buckets), self._view.charter_number))
 
     def mend(self, theirs: int, route: Route | None, now: float) -> list[Effect]:
         """A heartbeat shows the view `theirs`."""
@@ -65,4 +65,4 @@ class Reconciler:
         for claim in diff.claims:
             effects += self._view.take_claim(claim, back, now, relay=True)
             self._view.want_from_holder(claim, back, now)
-        return effects + [Send(back, message) for message in antientropy.tell(newer)]
+        return effects + [Send(back, message) for message in antientropy.tell(newer, self._view.gate)]

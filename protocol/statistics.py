@@ -18,6 +18,9 @@ class Counters(msgspec.Struct):
     syncs_differing: int = 0
     deltas_refused: int = 0
     digests_unreadable: int = 0
+    records_forged: int = 0
+    certificates_refused: int = 0
+    claims_refused: int = 0
     pauses: int = 0
     longest_pause_s: float = 0.0
 

@@ -28,10 +28,22 @@ from protocol.delta import apply_delta
 from protocol.digest import FORMAT, Digest
 from protocol.directory import Directory
 from protocol.dissemination import News, Pulls
-from protocol.effects import Effect, MemberChanged, RaiseIncarnation, Route, Send, Standing
+from protocol.effects import (
+    Blame,
+    Effect,
+    Expel,
+    Halt,
+    MemberChanged,
+    RaiseIncarnation,
+    Route,
+    Send,
+    Standing,
+)
+from protocol.errors import NotAdmitted
+from protocol.gate import UNKNOWN, Gate, Open, attested, is_excused
 from protocol.health import LocalHealth
 from protocol.membership import Member, Membership
-from protocol.messages import MAX_COUNTER, Claim, Delta, Record, Records, Suspicion
+from protocol.messages import MAX_COUNTER, Certificate, Claim, Delta, Record, Suspicion
 from protocol.names import AgentName
 from protocol.overlay import Overlay
 from protocol.profile import Profile
@@ -46,10 +58,18 @@ class View:
     """Membership, directory, overlay, news and wants of one member: they change together, and only here."""
 
     def __init__(
-        self, record: Record, *, profile: Profile, rng: Randomness, now: float, epochs: Sequence[int] = (0,)
+        self,
+        record: Record,
+        *,
+        profile: Profile,
+        rng: Randomness,
+        now: float,
+        gate: Gate | None = None,
+        epochs: Sequence[int] = (0,),
     ) -> None:
         """`epochs`: of the mesh's digest key, those in which digests are read: two while it is changed."""
         self.name = AgentName(record.agent)
+        self.gate: Gate = gate or Open()
         self.members = Membership(limit=profile.member_limit)
         self.directory = Directory()
         self.librarians: dict[AgentName, Route] = {}
@@ -75,10 +95,12 @@ class View:
         return record
 
     def set_own(self, record: Record, now: float) -> None:
-        """We are what `record` says from now on."""
+        """We are what `record` says from now on, and sign it."""
+        record = self.gate.sign(record, now)
         self.own = self.members.adopt(
             Member(Claim(record.agent, record.incarnation, record.version, "alive"), now)
         )
+        self.own.key = self.gate.key_of(self.name)
         self.members.keep(self.own, record)
         if record.role == "agent":
             self.directory.put(self.name, record.digest, now=now)
@@ -108,14 +130,21 @@ class View:
         self.set_own(msgspec.structs.replace(base, incarnation=incarnation), now)
         self.news.add(self.name, now, base)
         effects: list[Effect] = [RaiseIncarnation(incarnation)]
-        return effects if back is None else [*effects, Send(back, Records((self.record,)))]
+        return effects if back is None else [*effects, Send(back, attested((self.record,), self.gate))]
 
     # -- the others
 
-    def take_claim(self, claim: Claim, back: Route | None, now: float, *, relay: bool) -> list[Effect]:
+    def take_claim(
+        self, claim: Claim, back: Route | None, now: float, *, relay: bool, signed: bool = False
+    ) -> list[Effect]:
         """Believe `claim` if it is news. `back` leads to who made it, and may have the record; with `relay`
-        it is told on.
+        it is told on. `signed`: by the member itself.
         """
+        if not signed and (
+            claim.incarnation > self.gate.latest(now) or self.gate.is_barred(AgentName(claim.agent))
+        ):
+            self.counters.claims_refused += 1
+            return []
         if claim.agent == self.name:
             return self._take_claim_about_us(claim, back, now)
         known = self.members.get(claim.agent)
@@ -187,24 +216,75 @@ class View:
     def take_records(
         self, records: Iterable[Record], sender: AgentName, now: float, *, relay: bool
     ) -> list[Effect]:
-        """Take each record that is newer than the one we hold; of two processes with one name the one that
-        is heard keeps it.
+        """Take each record that is newer than the one we hold, and its owner's; of two processes with one
+        name the one that is heard keeps it.
         """
         effects: list[Effect] = []
         for record in records:
             if record.agent == self.name:
                 claim = Claim(record.agent, record.incarnation, record.version, "alive")
                 effects += self._take_claim_about_us(claim, self.route_to(sender), now)
+                continue
+            if not self._is_news(record):
+                continue
+            flaw = self.gate.flaw_of(record, now)
+            if flaw:
+                effects += self._doubt(record, flaw, sender, now, relay=relay)
             elif self.is_taken(record, now):
                 self.counters.name_conflicts += 1
             else:
                 effects += self.learn(record, now, relay=relay or record.agent != sender)
         return effects
 
+    def _is_news(self, record: Record) -> bool:
+        member = self.members.get(record.agent)
+        held = None if member is None else member.record
+        return held is None or (record.incarnation, record.version) > (held.incarnation, held.version)
+
+    def _doubt(
+        self, record: Record, flaw: str, sender: AgentName, now: float, *, relay: bool
+    ) -> list[Effect]:
+        """A record that is not taken. Where we lack its owner's certificate, `sender` is asked for both."""
+        if flaw == UNKNOWN:
+            claim = Claim(record.agent, record.incarnation, record.version, "alive")
+            return self.take_claim(claim, self.route_to(sender), now, relay=relay)
+        self.counters.records_forged += 1
+        return [] if is_excused(flaw) else [Blame(sender, f"a record of {record.agent}: {flaw}")]
+
+    def admit(self, certificates: Iterable[Certificate], sender: AgentName, now: float) -> list[Effect]:
+        """Hold these certificates, so far as they prove something."""
+        effects: list[Effect] = []
+        for certificate in certificates:
+            flaw = self.gate.admit(certificate, now)
+            if flaw:
+                self.counters.certificates_refused += 1
+            if flaw and not is_excused(flaw):
+                effects.append(Blame(sender, f"a certificate of {certificate.agent}: {flaw}"))
+        return effects
+
+    def expel_lapsed(self, now: float) -> list[Effect]:
+        """Part with whoever ceased to be a member."""
+        effects: list[Effect] = []
+        for agent, why in self.gate.lapsed(now):
+            if agent == self.name:
+                effects.append(Halt(NotAdmitted.code, f"our own certificate was {why}"))
+                continue
+            member = self.members.get(agent)
+            if member is not None:
+                effects += self.forget(member, now)
+            effects.append(Expel(agent, why))
+        return effects
+
+    @property
+    def charter_number(self) -> int:
+        """Of the charter in force; 0 where there is none."""
+        charter = self.gate.charter
+        return 0 if charter is None else charter.number
+
     def learn(self, record: Record, now: float, *, relay: bool) -> list[Effect]:
-        """Take a record that is newer than the one we hold."""
+        """Take a record that is newer than the one we hold, and is its owner's."""
         claim = Claim(record.agent, record.incarnation, record.version, "alive")
-        effects = self.take_claim(claim, None, now, relay=relay)
+        effects = self.take_claim(claim, None, now, relay=relay, signed=True)
         member = self.members.get(record.agent)
         if member is None or not member.is_living:
             return effects
@@ -212,6 +292,7 @@ class View:
         if held is not None and (record.incarnation, record.version) <= (held.incarnation, held.version):
             return effects
         self.members.keep(member, record)
+        member.key = self.gate.key_of(member.agent)
         if not member.lacks_record:
             self.pulls.settle(member.agent)
             if relay or member.agent in self._untold:
@@ -230,6 +311,7 @@ class View:
     def forget(self, member: Member, now: float) -> list[Effect]:
         """Drop a member from the table; what comes later of it is news from a stranger."""
         self.members.forget(member.agent)
+        self.gate.forget(member.agent)
         effects = self._part_with(member.agent, now)
         return [*effects, MemberChanged(member.agent, member.status, "forgotten", member.version)]
 
@@ -254,12 +336,13 @@ class View:
         return self.overlay.introduce(member, now)
 
     def _enlist(self, member: Member, record: Record, now: float) -> None:
-        agent = member.agent
-        if record.role == "librarian":
-            self.directory.remove(agent)
-            self.librarians[agent] = Route(record.router)
-            return
+        agent, route = member.agent, member.route
         self.librarians.pop(agent, None)
+        if record.role != "agent":
+            self.directory.remove(agent)
+            if record.role == "librarian" and route is not None:
+                self.librarians[agent] = route
+            return
         if self.is_readable(record.digest):
             self.directory.put(agent, record.digest, now=now)
             self.directory.suspect(agent, member.status == "suspect")
@@ -285,7 +368,7 @@ class View:
     def route_to(self, agent: AgentName) -> Route | None:
         """Where direct messages reach `agent`; None while its record is not known."""
         member = self.members.get(agent)
-        return None if member is None or member.record is None else Route(member.record.router)
+        return None if member is None else member.route
 
     def any_route(self, *, besides: AgentName | None = None) -> Route | None:
         """To a random living member that is neither we nor `besides`; None where there is none."""
@@ -293,12 +376,13 @@ class View:
             return None
         for _ in range(_TRIES):
             member = self.members.one_of_the_living(self._rng.random())
-            if member.record is not None and member is not self.own and member.agent != besides:
-                return Route(member.record.router)
+            route = member.route
+            if route is not None and member is not self.own and member.agent != besides:
+                return route
         routes = [
-            Route(member.record.router)
+            route
             for member in self.members.living()
-            if member.record is not None and member is not self.own and member.agent != besides
+            if (route := member.route) is not None and member is not self.own and member.agent != besides
         ]
         return one_of(self._rng, routes) if routes else None
 
