@@ -91,7 +91,7 @@ class GossipEngine:
         self._view = View(record, profile=profile, rng=rng, now=now, gate=gate, epochs=epochs)
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
-        self.overlay = self._view.overlay
+        self.overlay, self.gate = self._view.overlay, self._view.gate
         self.prober = Prober(self.members, self._view.health, profile=profile, rng=rng, now=now)
         self._reconciler = Reconciler(self._view, profile=profile, now=now)
         self._chartering = Chartering(self._view, self._reconciler)
@@ -300,7 +300,7 @@ class GossipEngine:
             case Refusal():
                 return self._joining.on_refusal(message, sender, now)
             case Get() if back is not None:
-                return answer_to(message, self.members, self._view.gate, back)
+                return answer_to(message, self.members, self.gate, back)
             case Sync() if back is not None:
                 return self._chartering.compare(message.charter, back) + self._reconciler.on_sync(
                     message, back

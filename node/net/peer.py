@@ -14,10 +14,14 @@ import msgspec
 
 from node.net.peerwatch import PeerWatch, SilentPeer, WrongPeer
 from node.net.transport import Received, Transport, TransportStatistics
+from node.net.troublemakers import SHUT_OUT_S, Troublemakers
 from protocol import wire
 from protocol.ask import AskTable, Outcome
 from protocol.effects import (
+    Blame,
+    CharterChanged,
     Effect,
+    Expel,
     Halt,
     MemberChanged,
     Publish,
@@ -30,15 +34,19 @@ from protocol.effects import (
 from protocol.errors import MalformedFrame
 from protocol.gossip import GossipEngine
 from protocol.messages import (
+    Certificate,
+    Charter,
     Hello,
     Message,
     Metadata,
     MetadataAck,
     RecallReply,
     RecallRequest,
+    Refusal,
     Refused,
     Reply,
     Request,
+    Welcome,
     Who,
     WhoReply,
 )
@@ -57,6 +65,7 @@ class Hooks(msgspec.Struct, kw_only=True):
     on_request: RequestHandler = lambda _now, _sender, _route, _request: None
     on_member_changed: Callable[[float, MemberChanged], None] = lambda _now, _change: None
     on_incarnation: Callable[[int], None] = lambda _incarnation: None
+    on_charter: Callable[[Charter], None] = lambda _charter: None
     on_halt: Callable[[Halt], None] = lambda _halt: None
     on_tick: Callable[[float], Iterable[Effect]] = lambda _now: ()
 
@@ -106,6 +115,8 @@ class Peer:
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._dropped: Counter[str] = Counter()
         self._watch = PeerWatch()
+        self._trouble = Troublemakers()
+        self._proven: AgentName | None = None  # Who sent the frame at hand, where its key tells.
         self._frames_in = self._bytes_in = self._frames_out = self._bytes_out = self._unsent = 0
 
     def on_received(self, now: float, received: Received) -> None:
@@ -123,6 +134,14 @@ class Peer:
                 self._drop(now, received, reason, f"{sender} in frames of {received.publisher}")
                 return
             self._watch.heard(sender, now)
+        flaw = self._flaw_of(sender, message, received.key)
+        if flaw:
+            self._drop(now, received, flaw, f"{type(message).__name__} in the name of {sender}")
+            return
+        self._proven = sender if self._is_proven(sender, received.key) else None
+        if self._trouble.is_shut_out(sender, now):
+            self._dropped["shut-out"] += 1
+            return
         match message:
             case Who() | Metadata() | MetadataAck() | RecallRequest():
                 if received.route is not None:
@@ -133,6 +152,28 @@ class Peer:
                 if isinstance(message, Hello):
                     self._look_at(now, message)
                 self.perform(now, self.engine.on_message(now, sender, received.route, message))
+
+    def _flaw_of(self, sender: AgentName, message: Message, key: bytes | None) -> str:
+        """Why the connection with this key does not speak for `sender`: a name in a frame proves nothing.
+
+        Who is not introduced may introduce itself, by a certificate of the very key it is connected with.
+        """
+        if key is None:
+            return ""
+        if self._is_proven(sender, key):
+            return "barred" if self.engine.gate.is_barred(sender) else ""
+        match message:
+            case Hello(certificate=certificate) | Refusal(certificate=certificate):
+                shown: tuple[Certificate | None, ...] = (certificate,)
+            case Welcome(certificates=certificates):
+                shown = certificates
+            case _:
+                return "not-introduced"
+        is_its_own = any(one and one.agent == sender and one.curve_key == key for one in shown)
+        return "" if is_its_own else "wrong-key"
+
+    def _is_proven(self, sender: AgentName, key: bytes | None) -> bool:
+        return key is not None and self.engine.gate.key_of(sender) == key.hex()
 
     def on_tick(self, now: float) -> None:
         """Do what is due: gossip, expired asks, the owner's own affairs."""
@@ -191,6 +232,14 @@ class Peer:
                     self.hooks.on_member_changed(now, effect)
                 case RaiseIncarnation(incarnation):
                     self.hooks.on_incarnation(incarnation)
+                case Blame(agent, reason):
+                    self._blame(now, agent, reason)
+                case Expel(agent, reason):
+                    _log.warning("member %s may take part no more: its certificate was %s", agent, reason)
+                    self._watch.refused(agent, "expelled", f"its certificate was {reason}", now)
+                    self.transport.cut_off()
+                case CharterChanged(charter):
+                    self.hooks.on_charter(charter)
                 case Halt():
                     self.hooks.on_halt(effect)
 
@@ -248,6 +297,15 @@ class Peer:
         elif not hello.oldest <= WIRE_VERSION <= hello.newest:
             detail = f"it speaks wire version {hello.oldest} to {hello.newest}, we {WIRE_VERSION}"
             self._watch.refused(who, "wire-version", detail, now)
+
+    def _blame(self, now: float, agent: AgentName, reason: str) -> None:
+        """`agent`, or somebody in its name, sent what no honest member sends."""
+        if not self._trouble.counts(agent):
+            _log.warning("refused what %s sent, the first of its kind: %s", agent, reason)
+        self._watch.refused(agent, "forged", reason, now)
+        self._dropped["forged"] += 1
+        if agent == self._proven and self._trouble.blame(agent, now):
+            _log.warning("nothing is taken from %s for %g s", agent, SHUT_OUT_S)
 
     def _drop(self, now: float, received: Received, reason: str, detail: str) -> None:
         self._dropped[reason] += 1

@@ -77,6 +77,9 @@ class SimTransport:
         self._wanted.pop(agent, None)
         self._drop(agent)
 
+    def cut_off(self) -> None:
+        """Nothing: who hears is not asked here."""
+
     def statistics(self) -> TransportStatistics:
         """See `node.net.transport.Transport`. What overflows here is counted where it does: `overflowed`."""
         return TransportStatistics(

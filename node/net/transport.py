@@ -16,12 +16,14 @@ from protocol.names import AgentName
 
 class Received(msgspec.Struct, frozen=True):
     """One frame that came in. `publisher` is set where it was published: the agent we subscribed to.
-    `route` is set where it was sent: it leads back.
+    `route` is set where it was sent: it leads back. `key` is the public key of the sockets it came from, 32
+    bytes that its owner has proven to have; None where the network knows no keys.
     """
 
     frame: bytes
     route: Route | None = None
     publisher: AgentName | None = None
+    key: bytes | None = None
 
 
 class TransportStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,9 @@ class Transport(Protocol):
 
     def unsubscribe(self, agent: AgentName) -> None:
         """Stop hearing `agent`; nothing happens where it was not heard."""
+
+    def cut_off(self) -> None:
+        """Somebody may hear us no longer: all who hear us are asked again who they are."""
 
     def statistics(self) -> TransportStatistics:
         """A frozen snapshot."""

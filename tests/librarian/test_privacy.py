@@ -15,6 +15,7 @@ from protocol import wire
 from protocol.digest import EMPTY, Announced
 from protocol.messages import Hello, Message, Metadata, MetadataAck, Record, Who, WhoReply
 from protocol.names import AgentName
+from protocol.wire import WIRE_VERSION
 from tests.support.librarians import SmallMesh, wait_for_holders
 from tests.support.waiting import wait_for
 
@@ -116,7 +117,7 @@ def test_topics_of_a_stranger_are_refused_without_an_answer_until_it_is_a_member
         stranger.send(said_by(STRANGER, SECRETS))
         wait_for(lambda: librarian.status().metadata_refused == 1)
         before = list(librarian.catalogue)
-        stranger.send(said_by(STRANGER, Hello("test", 1, 1, record)))
+        stranger.send(said_by(STRANGER, Hello("test", WIRE_VERSION, WIRE_VERSION, record)))
         stranger.send(said_by(STRANGER, SECRETS))
         answers: list[Message] = []
         while not any(isinstance(answer, MetadataAck) for answer in answers):

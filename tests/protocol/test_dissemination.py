@@ -12,6 +12,7 @@ from protocol.antientropy import differing_buckets, diffs, newer_here, tell
 from protocol.digest import EMPTY, Announced, Digest
 from protocol.dissemination import News, Pulls, chunks, portions
 from protocol.effects import Effect, Publish, Route, Send
+from protocol.gate import Open
 from protocol.membership import Member, Membership, bucket_of
 from protocol.messages import (
     MAX_COUNTER,
@@ -232,7 +233,10 @@ def test_only_what_differs_is_told_in_both_directions() -> None:
     claims = {claim.agent: claim for answer in answers for claim in answer.claims}
     assert claims["carol"].version == 2
     assert "dave" in claims
-    assert tell(newer) == [Announce((Claim("bob", MAX_COUNTER, 2, "alive"),)), Records((record("bob", 2),))]
+    assert tell(newer, Open()) == [
+        Announce((Claim("bob", MAX_COUNTER, 2, "alive"),)),
+        Records((record("bob", 2),)),
+    ]
 
 
 def test_a_death_is_told_to_who_holds_it_alive_and_not_to_strangers() -> None:
@@ -244,7 +248,7 @@ def test_a_death_is_told_to_who_holds_it_alive_and_not_to_strangers() -> None:
     _, to_a_stranger = exchange(one, members_of(record(beside, 2)))
 
     assert [member.agent for member in to_who_knew] == ["bob"]
-    assert tell(to_who_knew) == [Announce((Claim("bob", MAX_COUNTER, 1, "dead"),))]
+    assert tell(to_who_knew, Open()) == [Announce((Claim("bob", MAX_COUNTER, 1, "dead"),))]
     assert to_a_stranger == []
 
 
@@ -256,7 +260,7 @@ def test_the_differences_of_a_full_table_fit_their_frames() -> None:
     assert all(fits(answer) for answer in answers)
     assert sum(len(answer.claims) for answer in answers) == 4_096
     assert sorted(bucket for answer in answers for bucket in answer.buckets) == list(range(32))
-    told = tell(full.living())
+    told = tell(full.living(), Open())
     assert all(fits(message) for message in told)
 
 

@@ -26,6 +26,7 @@ from protocol.messages import (
     Sync,
     Welcome,
 )
+from protocol.wire import WIRE_VERSION as WIRE
 from tests.support.engines import (
     ALICE,
     BOB,
@@ -49,7 +50,7 @@ def test_hello_and_welcome_make_two_strangers_members() -> None:
     seed, newcomer = engine("alice"), engine("bob", seeds="alice")
 
     effects = newcomer.on_tick(0.0)
-    assert sent(effects, "alice") == [Hello("garden", 1, 1, newcomer.record)]
+    assert sent(effects, "alice") == [Hello("garden", WIRE, WIRE, newcomer.record)]
     assert not newcomer.joined
     converse(0.0, effects, newcomer, seed)
 
@@ -62,7 +63,7 @@ def test_a_newcomer_subscribes_to_everybody_it_is_told_of() -> None:
     seed, _, _ = joined("alice", "bob", "carol")
     newcomer = engine("dave", seeds="alice")
 
-    (welcome,) = sent(hear(seed, 1.0, "dave", Hello("garden", 1, 1, newcomer.record)), "dave")
+    (welcome,) = sent(hear(seed, 1.0, "dave", Hello("garden", WIRE, WIRE, newcomer.record)), "dave")
     assert isinstance(welcome, Welcome)
     effects = hear(newcomer, 1.0, "alice", welcome)
 
@@ -81,10 +82,10 @@ def test_an_unanswered_hello_is_repeated_at_growing_intervals() -> None:
 @pytest.mark.parametrize(
     ("hello", "code"),
     [
-        (Hello("desert", 1, 1, record("bob")), "wrong-mesh"),
-        (Hello("garden", 2, 3, record("bob")), "wire-mismatch"),
-        (Hello("garden", 1, 1, record("carol", instance=2)), "name-taken"),
-        (Hello("garden", 1, 1, record("alice", instance=2)), "name-taken"),
+        (Hello("desert", WIRE, WIRE, record("bob")), "wrong-mesh"),
+        (Hello("garden", 90, 99, record("bob")), "wire-mismatch"),
+        (Hello("garden", WIRE, WIRE, record("carol", instance=2)), "name-taken"),
+        (Hello("garden", WIRE, WIRE, record("alice", instance=2)), "name-taken"),
     ],
     ids=["another mesh", "no common wire version", "a live member's name", "our own name"],
 )
@@ -108,7 +109,7 @@ def test_a_refusal_ends_who_has_not_joined_and_nobody_else() -> None:
 
 def test_a_name_is_free_again_when_its_owner_is_silent() -> None:
     (seed,) = joined("alice", "bob")[:1]
-    hello = Hello("garden", 1, 1, record("bob", instance=2, incarnation=2))
+    hello = Hello("garden", WIRE, WIRE, record("bob", instance=2, incarnation=2))
 
     refused = sent(hear(seed, PROFILE.silence_s, "bob", hello), "bob")
     welcomed = sent(hear(seed, PROFILE.silence_s + 0.1, "bob", hello), "bob")
@@ -120,7 +121,7 @@ def test_a_name_is_free_again_when_its_owner_is_silent() -> None:
 def test_a_hello_in_somebody_elses_name_is_answered_with_nothing() -> None:
     seed = engine("alice")
 
-    assert hear(seed, 0.0, "mallory", Hello("garden", 1, 1, record("bob"))) == []
+    assert hear(seed, 0.0, "mallory", Hello("garden", WIRE, WIRE, record("bob"))) == []
     assert status(seed, "bob") == "unknown"
 
 
@@ -129,7 +130,7 @@ def test_a_member_that_was_given_up_learns_so_when_it_says_hello_and_comes_back(
     hear(alice, 1.0, "alice2", Announce((Claim("bob", 1, 1, "dead"),)))
     assert status(alice, "bob") == "dead"
 
-    converse(2.0, [Send(route("alice"), Hello("garden", 1, 1, bob.record))], bob, alice)
+    converse(2.0, [Send(route("alice"), Hello("garden", WIRE, WIRE, bob.record))], bob, alice)
 
     assert bob.record.incarnation == 2
     assert status(alice, "bob") == "alive"
@@ -154,7 +155,7 @@ def test_a_restart_with_a_higher_incarnation_replaces_address_and_topics() -> No
         record("bob", incarnation=2, topics="new"), router="tcp://bob-2:1", publisher="tcp://bob-2:2"
     )
 
-    effects = hear(alice, 1.0, "bob", Hello("garden", 1, 1, moved))
+    effects = hear(alice, 1.0, "bob", Hello("garden", WIRE, WIRE, moved))
 
     assert Subscribe(BOB, "tcp://bob-2:2") in effects
     assert (knows(alice, "old"), knows(alice, "new")) == ([], ["bob"])

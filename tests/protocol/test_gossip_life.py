@@ -30,6 +30,7 @@ from protocol.messages import (
     Welcome,
 )
 from protocol.profile import Profile
+from protocol.wire import WIRE_VERSION as WIRE
 from tests.support.engines import (
     BOB,
     PROFILE,
@@ -267,7 +268,7 @@ def test_a_version_never_goes_back_whatever_is_said() -> None:
         Records((record("bob", incarnation=3, version=7, topics="old"),)),
         Records((record("bob", incarnation=2, version=99, topics="old"),)),
         Announce((Claim("bob", 3, 2, "suspect"),), (record("bob", version=1, topics="old"),)),
-        Hello("garden", 1, 1, record("bob", incarnation=1, topics="old")),
+        Hello("garden", WIRE, WIRE, record("bob", incarnation=1, topics="old")),
     ]
     for message in older:
         hear(alice, 0.2, "bob", message)
@@ -305,7 +306,7 @@ def test_a_process_that_replaced_another_is_believed_though_its_record_comes_lat
 
 def test_messages_of_strangers_without_a_way_back_are_harmless() -> None:
     alice = engine("alice")
-    hello = Hello("garden", 1, 1, record("bob"))
+    hello = Hello("garden", WIRE, WIRE, record("bob"))
 
     messages: list[Gossip] = [hello, Ping(1), Get(("alice",)), Sync(bytes(256)), Heartbeat(1, 1, 0)]
     for message in messages:

@@ -19,8 +19,12 @@ from protocol.messages import (
     NUMBERS,
     Ack,
     Announce,
+    Certificate,
+    Charter,
+    Chartered,
     Claim,
     Delta,
+    Epoch,
     Get,
     Heartbeat,
     Hello,
@@ -55,21 +59,22 @@ ALICE = AgentName("alice")
 REASONS = {"oversized", "truncated", "wire-version", "unknown-kind", "bad-sender", "bad-msgpack", "bad-field"}
 
 RECORD = Record("bob", 2**40, 3, 17, "agent", "tcp://127.0.0.1:40001", "tcp://127.0.0.1:40002", EMPTY)
+CERTIFICATE = Certificate("garden", "bob", "agent", 2**50, 2**30, 2**31, bytes(32), bytes(32), bytes(64))
 CLAIM = Claim("bob", 3, 17, "alive")
 ONE_OF_EACH: list[tuple[Message, int]] = [
-    (Hello("garden", 1, 1, RECORD), 223),
-    (Welcome("garden", 1, (RECORD,)), 223),
-    (Refusal("name-taken", "another one is called so"), 45),
+    (Hello("garden", 1, 1, RECORD), 228),
+    (Welcome("garden", 1, (RECORD,)), 228),
+    (Refusal("name-taken", "another one is called so"), 46),
     (Heartbeat(3, 17, 2**62), 23),
     (Heartbeat(3, 17, 2**62, bytes(32), (CLAIM,)), 68),
     (Announce((CLAIM,), ()), 26),
-    (Announce((CLAIM,), (RECORD,)), 231),
-    (Announce((CLAIM,), (), (Delta("bob", 3, 18, 3, 17, 5, 0, bytes(25), 2**31),)), 69),
+    (Announce((CLAIM,), (RECORD,)), 234),
+    (Announce((CLAIM,), (), (Delta("bob", 3, 18, 3, 17, 5, 0, bytes(25), 2**31),)), 72),
     (Announce((CLAIM,), (), (), (Suspicion("bob", 3, ("carol", "dave")),)), 44),
     (Get(("bob", "carol")), 20),
-    (Records((RECORD,)), 215),
-    (Sync(bytes(256)), 268),
-    (Sync(bytes(8192)), 8204),
+    (Records((RECORD,)), 219),
+    (Sync(bytes(256)), 269),
+    (Sync(bytes(8192)), 8205),
     (SyncDiff((7,), (CLAIM,)), 26),
     (Ping(2**47), 18),
     (Ack(2**47, 3, 17), 20),
@@ -78,6 +83,8 @@ ONE_OF_EACH: list[tuple[Message, int]] = [
     (Neighbour(3, 17, False, True), 13),
     (NeighbourReply(True), 10),
     (Unlink(), 9),
+    (Chartered(Charter("garden", 2, 2**30, (Epoch(1, bytes(32)),), (2**50,), bytes(64))), 136),
+    (Records((RECORD,), (CERTIFICATE,)), 390),
     (Who(9, ("bitcoin",), 10), 20),
     (WhoReply(9, "owner", 5, (Holder("bob", 1.5, ("bitcoin",), 4, 0.5),)), 51),
     (Metadata(1, 0, (Announced("bitcoin", 4, 0.5),), ()), 32),
@@ -172,7 +179,7 @@ def test_the_size_of_a_frame_is_pinned(message: Message, size_bytes: int) -> Non
 def test_the_bytes_of_a_heartbeat_are_pinned() -> None:
     frame = wire.encode(ALICE, Heartbeat(3, 17, 255))
 
-    assert frame == b"\x01\x04\x05alice" + b"\x95\x03\x11\xcc\xff\xc4\x00\x90"
+    assert frame == b"\x02\x04\x05alice" + b"\x95\x03\x11\xcc\xff\xc4\x00\x90"
 
 
 # -- what nobody should have sent
@@ -180,8 +187,8 @@ def test_the_bytes_of_a_heartbeat_are_pinned() -> None:
 
 @given(frame=st.binary(max_size=300))
 @example(frame=b"")
-@example(frame=b"\x01")
-@example(frame=b"\x01\x04\x00\x93\x01\x01\x01")
+@example(frame=b"\x02")
+@example(frame=b"\x02\x04\x00\x93\x01\x01\x01")
 def test_any_bytes_are_a_message_or_malformed_and_nothing_else(frame: bytes) -> None:
     assert outcome_of(frame) in {"", *REASONS}
 
@@ -243,12 +250,12 @@ def test_a_frame_at_the_cap_is_read_and_one_byte_more_is_not() -> None:
         wire.encode(ALICE, reply("x" * (room + 1)))
 
 
-@pytest.mark.parametrize("kind", [0, 24, 200, 255])
+@pytest.mark.parametrize("kind", [0, 25, 200, 255])
 def test_an_unknown_kind_is_told_from_a_broken_frame(kind: int) -> None:
     assert reason_of(frame_of(kind, b"\x90")) == "unknown-kind"
 
 
-@pytest.mark.parametrize("version", [0, 2, 255])
+@pytest.mark.parametrize("version", [0, 1, 3, 255])
 def test_another_wire_version_is_told_from_a_broken_frame(version: int) -> None:
     assert reason_of(bytes((version,)) + wire.encode(ALICE, Ping(1))[1:]) == "wire-version"
 
@@ -261,7 +268,7 @@ def test_a_sender_that_is_no_name_is_refused(sender: bytes) -> None:
 
 
 def test_a_sender_longer_than_the_frame_is_refused() -> None:
-    assert reason_of(b"\x01\x0a\x40alice") == "bad-sender"
+    assert reason_of(b"\x02\x0a\x40alice") == "bad-sender"
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def values(kind: Type) -> st.SearchStrategy[Any]:
             return DIGESTS
         case StructType(cls=cls, fields=fields):
             return st.builds(cls, *(values(field.type) for field in fields))
-        case VarTupleType(item_type=item):
-            return st.lists(values(item), max_size=3).map(tuple)
+        case VarTupleType(item_type=item, min_length=fewest, max_length=most):
+            return st.lists(values(item), min_size=fewest or 0, max_size=min(3, most or 3)).map(tuple)
         case LiteralType(values=choices):
             return st.sampled_from(choices)
         case UnionType(types=types):
