@@ -194,10 +194,10 @@ class GossipEngine:
         if now >= self._news.due_at:
             effects += self._news.take(self.members, self._view.suspicions, sparse=self.overlay.is_sparse)
         for agent in self._pulls.overdue(now):
-            self._pulls.want(agent, self._view.near_route(besides=agent), now)
+            self._pulls.want(agent, self._view.ways.to_neighbour(besides=agent), now)
             # What nobody has may be a lie: told so, its owner outbids it. An owner that is gone cannot, and
             # nobody but us may believe that it came back: we look ourselves.
-            member, route = self.members.get(agent), self._view.route_to(agent)
+            member, route = self.members.get(agent), self._view.ways.to(agent)
             if member is not None and route is not None:
                 effects.append(Send(route, Announce((member.claim,))))
                 if now - member.heard_at > self.profile.silence_s:
@@ -230,7 +230,7 @@ class GossipEngine:
             effects, silent = self.prober.tick(now, self.overlay.company, at_once=not sparse)
             for member in silent:
                 effects += self._view.accuse(member, now)
-                route = self._view.route_to(member.agent)
+                route = self._view.ways.to(member.agent)
                 if route is not None:
                     effects.append(Send(route, Announce((member.claim,))))
         for agent in self._view.suspicions.due(now):
@@ -273,14 +273,14 @@ class GossipEngine:
 
     def _confront(self, member: Member, message: Gossip, route: Route | None) -> list[Effect]:
         """Tell a member what is held against it, so that it can refute; not what it refutes just now."""
-        route = route or self._view.route_to(member.agent)
+        route = route or self._view.ways.to(member.agent)
         refuted = (
             isinstance(message, Heartbeat | Neighbour | Ack) and message.incarnation > member.incarnation
         )
         return [] if refuted or route is None else [Send(route, Announce((member.claim,)))]
 
     def _dispatch(self, now: float, sender: AgentName, route: Route | None, message: Gossip) -> list[Effect]:
-        back = route if route is not None else self._view.route_to(sender)
+        back = route if route is not None else self._view.ways.to(sender)
         # Published by its owner, news has reached all who hear the owner: in a full mesh that is everybody.
         relay = route is not None or self.overlay.relays
         match message:
@@ -373,7 +373,7 @@ class GossipEngine:
     def _on_heartbeat(self, heartbeat: Heartbeat, sender: AgentName, now: float) -> list[Effect]:
         if self.members.get(sender) is None:
             return []
-        route = self._view.route_to(sender)
+        route = self._view.ways.to(sender)
         effects = self._on_standing(sender, heartbeat.incarnation, heartbeat.version, route, now)
         for claim in heartbeat.recent:
             effects += self._view.take_claim(claim, route, now, relay=self.overlay.is_sparse)

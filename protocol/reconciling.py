@@ -29,7 +29,7 @@ class Reconciler:
     def round(self, now: float, jitter: float) -> list[Effect]:
         """It is time for a comparison; `jitter` is about 1."""
         self.due_at = now + self._profile.sync_s * jitter
-        partner = self._view.reserve_route()
+        partner = self._view.ways.to_reserve()
         return [] if partner is None else [self.meet(partner)]
 
     def soon(self, now: float) -> None:

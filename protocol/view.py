@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from protocol.chance import Randomness, one_of
+from protocol.chance import Randomness
 from protocol.delta import apply_delta
 from protocol.digest import FORMAT, Digest
 from protocol.directory import Directory
@@ -49,9 +49,9 @@ from protocol.overlay import Overlay
 from protocol.profile import Profile
 from protocol.statistics import Counters
 from protocol.suspicion import Suspicions
+from protocol.ways import Ways
 
 _FORMATS = (FORMAT,)
-_TRIES = 8  # Draws of a member that has a record, before all are looked through.
 
 
 class View:
@@ -79,9 +79,9 @@ class View:
         self.suspicions = Suspicions(profile)
         self.health = LocalHealth()
         self.overlay = Overlay(self.name, self.members, profile=profile, rng=rng, now=now)
+        self.ways = Ways(self.name, self.members, self.overlay, rng)
         self._silence_s = profile.silence_s
         self._epochs = tuple(epochs)
-        self._rng = rng
         self._untold: set[AgentName] = set()
         self.set_own(record, now)
 
@@ -165,7 +165,7 @@ class View:
         else:
             self.directory.suspect(agent, member.status == "suspect")
         if member.lacks_record:
-            self.pulls.want(agent, back or self.any_route(besides=agent), now)
+            self.pulls.want(agent, back or self.ways.to_anybody(besides=agent), now)
             if relay:
                 self._untold.add(agent)
         elif relay:
@@ -223,7 +223,7 @@ class View:
         for record in records:
             if record.agent == self.name:
                 claim = Claim(record.agent, record.incarnation, record.version, "alive")
-                effects += self._take_claim_about_us(claim, self.route_to(sender), now)
+                effects += self._take_claim_about_us(claim, self.ways.to(sender), now)
                 continue
             if not self._is_news(record):
                 continue
@@ -247,7 +247,7 @@ class View:
         """A record that is not taken. Where we lack its owner's certificate, `sender` is asked for both."""
         if flaw == UNKNOWN:
             claim = Claim(record.agent, record.incarnation, record.version, "alive")
-            return self.take_claim(claim, self.route_to(sender), now, relay=relay)
+            return self.take_claim(claim, self.ways.to(sender), now, relay=relay)
         self.counters.records_forged += 1
         return [] if is_excused(flaw) else [Blame(sender, f"a record of {record.agent}: {flaw}")]
 
@@ -362,41 +362,6 @@ class View:
         self.suspicions.close(agent)
         self._untold.discard(agent)
         return self.overlay.part(agent, now)
-
-    # -- whom to ask
-
-    def route_to(self, agent: AgentName) -> Route | None:
-        """Where direct messages reach `agent`; None while its record is not known."""
-        member = self.members.get(agent)
-        return None if member is None else member.route
-
-    def any_route(self, *, besides: AgentName | None = None) -> Route | None:
-        """To a random living member that is neither we nor `besides`; None where there is none."""
-        if self.members.living_count < 2:
-            return None
-        for _ in range(_TRIES):
-            member = self.members.one_of_the_living(self._rng.random())
-            route = member.route
-            if route is not None and member is not self.own and member.agent != besides:
-                return route
-        routes = [
-            route
-            for member in self.members.living()
-            if (route := member.route) is not None and member is not self.own and member.agent != besides
-        ]
-        return one_of(self._rng, routes) if routes else None
-
-    def reserve_route(self) -> Route | None:
-        """To one of the reserve, which is as random as any and to which we have a connection already; in a
-        full mesh to anybody.
-        """
-        reserve = self.overlay.reserve
-        return self.route_to(one_of(self._rng, reserve)) if reserve else self.any_route()
-
-    def near_route(self, *, besides: AgentName) -> Route | None:
-        """To a neighbour, who was heard lately and tells on what it holds; in a full mesh to anybody."""
-        links = [agent for agent in self.overlay.links if agent != besides]
-        return self.route_to(one_of(self._rng, links)) if links else self.any_route(besides=besides)
 
     def check(self) -> None:
         """Assert the invariants at the head of this module."""
