@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy import (
+    audit_commands,
     log_commands,
     memory_commands,
     mesh_commands,
@@ -35,6 +36,7 @@ for commands in (
     relation_commands,
     upkeep_commands,
     mesh_commands,
+    audit_commands,
     process_commands,
 ):
     commands.add_to(app)

@@ -19,6 +19,7 @@ from node.embedder import why_without
 from node.feeds import LibrarianFeeds
 from node.local import LocalMemory, drafts_from
 from node.memory.records import Receipt
+from node.net.audit import AuditLog
 from node.net.endpoint import Endpoint, MemberInfo
 from node.net.peer import Hooks
 from node.net.register import Register
@@ -53,7 +54,8 @@ class MemoryNode(LocalMemory):
         super().__init__(agent, config=config)
         self._on_stop = on_stop
         self._feeds = LibrarianFeeds()
-        self._server = Server(self._store, self._understand)
+        audit = AuditLog(self.config.audit_file(self.agent))
+        self._server = Server(self._store, audit, self._understand)
         try:
             self._endpoint = self._endpoint_for(self._store.instance)
         except BaseException:

@@ -74,3 +74,7 @@ class NodeConfig(MeshConfig, frozen=True, kw_only=True):
     def memory_file(self, agent: AgentName) -> Path:
         """Where this agent's memory is."""
         return self.data_dir / self.mesh / f"{agent}.db"
+
+    def audit_file(self, agent: AgentName) -> Path:
+        """Where it is written down who asked this agent for what."""
+        return self.data_dir / self.mesh / f"{agent}.audit.jsonl"

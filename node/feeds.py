@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from node.permissions import may_hear_topics
 from protocol.digest import Announced
 from protocol.effects import Effect, Send
 from protocol.feed import FeedSender, Topics
@@ -33,7 +34,13 @@ class LibrarianFeeds:
         """
         if self._topics is None:
             return
-        librarians = engine.librarians
+        librarians = {
+            agent: route
+            for agent, route in engine.librarians.items()
+            if (member := engine.members.get(agent)) is not None
+            and member.record is not None
+            and may_hear_topics(member.record.role)
+        }
         for gone in self._feeds.keys() - librarians.keys():
             del self._feeds[gone]
         for agent, route in librarians.items():

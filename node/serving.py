@@ -12,14 +12,16 @@ from concurrent.futures import Future
 from functools import partial
 
 from node.memory.store import Store
+from node.net.audit import AuditLog
 from node.net.control import Workers
 from node.net.endpoint import Endpoint
+from node.permissions import Permissions
 from node.recall.recall import Item, Understand
 from node.recall.recall import recall as recall_from
 from protocol import wire
 from protocol.effects import Route
 from protocol.errors import MalformedFrame, MeshError, PeerRefused
-from protocol.messages import Quote, RecallReply, RecallRequest, Refused
+from protocol.messages import Quote, RecallReply, RecallRequest, Refused, Role
 from protocol.names import AgentName
 
 _log = logging.getLogger(__name__)
@@ -37,14 +39,21 @@ _WAITING = 64
 class Server:
     """Answers recall requests. `understand` makes what finds memories by meaning among those readable."""
 
-    def __init__(self, store: Store, understand: Callable[[Collection[str]], Understand | None]) -> None:
-        self._store, self._understand = store, understand
+    def __init__(
+        self,
+        store: Store,
+        audit: AuditLog,
+        understand: Callable[[Collection[str]], Understand | None],
+    ) -> None:
+        self._store, self._audit, self._understand = store, audit, understand
+        self._permissions = Permissions(store.relations.readable_by)
         self._workers = Workers("avm-serving", threads=_THREADS, limit=_WAITING)
 
     def take(self, endpoint: Endpoint, sender: AgentName, route: Route, request: RecallRequest) -> None:
         """Answer `request` along `route`, soon. Called by the driver."""
-        done = partial(self._answer, endpoint, sender, route, request)
-        if not self._workers.submit(partial(self._recall, endpoint.agent, sender, request), done):
+        role = endpoint.role_of(sender)
+        done = partial(self._answer, endpoint, sender, role, route, request)
+        if not self._workers.submit(partial(self._recall, endpoint.agent, sender, role, request), done):
             busy = Refused(request.request, PeerRefused.code, f"{endpoint.agent} is busy")
             endpoint.driver.send(route, wire.encode(endpoint.agent, busy))
 
@@ -52,10 +61,10 @@ class Server:
         """Finish what runs, drop what waits."""
         self._workers.close()
 
-    def _recall(self, owner: AgentName, asker: AgentName, request: RecallRequest) -> bytes:
+    def _recall(self, owner: AgentName, asker: AgentName, role: Role | None, request: RecallRequest) -> bytes:
         """The reply's frame, of what `asker` may read; where not one quote fits, all are cut to less."""
         budget = min(request.budget_tokens, MAX_SERVED_TOKENS)
-        readable = self._store.relations.readable_by(asker)
+        readable = self._permissions.readable(asker, role)
         while True:
             found = recall_from(
                 self._store,
@@ -66,6 +75,14 @@ class Server:
             )
             frame = _frame(owner, request.request, [_quote(item) for item in found.items])
             if frame is not None:
+                self._audit.answered(
+                    asker,
+                    role or "",
+                    "recall",
+                    request.query,
+                    gave=len(found.items),
+                    paths=(item.path for item in found.items),
+                )
                 return frame
             budget //= 2
 
@@ -73,6 +90,7 @@ class Server:
         self,
         endpoint: Endpoint,
         sender: AgentName,
+        role: Role | None,
         route: Route,
         request: RecallRequest,
         future: Future[bytes],
@@ -86,9 +104,9 @@ class Server:
         if not isinstance(error, MeshError):
             _log.error("a recall for %s failed by our fault", sender, exc_info=error)
         code = error.code if isinstance(error, MeshError) else MeshError.code
-        refusal = Refused(
-            request.request, code, str(error)[:256] if isinstance(error, MeshError) else "failed"
-        )
+        reason = str(error)[:256] if isinstance(error, MeshError) else "failed"
+        self._audit.refused(sender, role or "", "recall", request.query, reason=reason)
+        refusal = Refused(request.request, code, reason)
         endpoint.driver.send(route, wire.encode(endpoint.agent, refusal))
 
 

@@ -161,6 +161,13 @@ class Endpoint:
                 return None
             return Route(member.record.router)
 
+    def role_of(self, agent: AgentName) -> Role | None:
+        """The role of a living member; None where it is unknown. The driver's lock is held."""
+        member = self.driver.peer.engine.members.get(agent)
+        if member is None or member.record is None or not member.is_living:
+            return None
+        return member.record.role
+
     def librarians(self) -> list[tuple[AgentName, Route]]:
         """The living librarians and where to ask them, by name."""
         with self.driver.lock:
