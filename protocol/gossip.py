@@ -30,6 +30,7 @@ from protocol.digest import Digest
 from protocol.dissemination import answer_to
 from protocol.effects import Effect, MemberChanged, Publish, Route, Send
 from protocol.joining import Joining
+from protocol.keyring import UNKEYED, Keyring
 from protocol.membership import Member
 from protocol.messages import (
     Ack,
@@ -75,15 +76,15 @@ class GossipEngine:
         rng: Randomness,
         seeds: Sequence[str],
         now: float,
-        epochs: Sequence[int] = (0,),
+        keys: Keyring = UNKEYED,
     ) -> None:
         """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try.
 
-        `epochs`: of the mesh's digest key, those in which we read digests: two while it is changed.
+        `keys`: of the mesh's digests, those by which we read them: two from one change to the next.
         """
         self.mesh, self.profile = mesh, profile
         self.name = AgentName(record.agent)
-        self._view = View(record, profile=profile, rng=rng, now=now, epochs=epochs)
+        self._view = View(record, profile=profile, rng=rng, now=now, keys=keys)
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
         self.overlay = self._view.overlay
@@ -117,9 +118,12 @@ class GossipEngine:
         self._news.add(self.name, now, base)
         return [MemberChanged(self.name, "alive", "alive", version)]
 
-    def set_epochs(self, now: float, epochs: Sequence[int]) -> None:
-        """Read digests that were made with these keys of the mesh; of others their agents are no lead."""
-        self._view.set_epochs(epochs, now)
+    def set_keys(self, now: float, keys: Keyring) -> None:
+        """Read digests that were made with these keys of the mesh; of others their agents are no lead.
+
+        Our own is made anew by its owner (`set_digest`), best by the newest of them.
+        """
+        self._view.set_keys(keys, now)
 
     def add_seed(self, now: float, address: str) -> None:
         """One more address to say hello to, now and whenever we look for lost members."""
