@@ -3,8 +3,8 @@
     open mesh      epoch 0 with no key: terms are hashed as they are, and any word can be tested
     secured mesh   epochs from 1 on with 32 bytes each; two of them from one change of the key to the next
 
-mmh3 is no MAC: terms go through a keyed BLAKE2b before it (bloom.py). A digest tells its epoch, never its key;
-so an epoch's number is used for one key only.
+mmh3 is no MAC: terms go through a keyed BLAKE2b before it (bloom.py). A digest tells its epoch, never its
+key; so the number of an epoch is used for one key only.
 
 Invariant: epoch 0 has the empty key and no other has, so that no digest is called keyed that is not.
 """
