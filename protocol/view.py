@@ -99,7 +99,7 @@ class View:
             self._list_own(now)
         for member in self.members.living():
             if member.record is not None and member.agent not in self.directory and member is not self.own:
-                self._enlist(member, member.record, now)
+                self._enlist(member, member.record, member.heard_at)
 
     def _take_claim_about_us(self, claim: Claim, back: Route | None, now: float) -> list[Effect]:
         """Refute what is said of us by a higher incarnation, to all who hear us and to who said it."""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from hashlib import blake2b
 from random import Random
 
+import mmh3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import bloom
 from protocol.digest import Announced, Digest
 from protocol.directory import Directory
 from protocol.names import AgentName
@@ -38,7 +38,7 @@ CAPTURED = Digest.of((Announced(word, 1, 1.0) for word in TOPICS), key_epoch=1, 
 def by_unkeyed_blake2b(word: str) -> bool:
     """All of the rule, but for the key."""
     hashed = blake2b(word.encode(), digest_size=16).digest()
-    first, second = bloom.mmh3.hash64(hashed, signed=False)
+    first, second = mmh3.hash64(hashed, signed=False)
     number = int.from_bytes(CAPTURED.bits, "little")
     mask = (1 << CAPTURED.log2_bits) - 1
     return all(number >> ((first + turn * (second | 1)) & mask) & 1 for turn in range(CAPTURED.hashes))

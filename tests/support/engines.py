@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from protocol.digest import EMPTY, Announced, Digest
+from protocol.digest import Announced, Digest
 from protocol.effects import (
     Effect,
     Publish,
@@ -12,6 +12,7 @@ from protocol.effects import (
     Send,
 )
 from protocol.gossip import GossipEngine
+from protocol.keyring import UNKEYED, Keyring
 from protocol.messages import (
     Gossip,
     Message,
@@ -32,6 +33,12 @@ def route(name: str) -> Route:
     return Route(f"tcp://{name}:1")
 
 
+def digest_of(topics: str, keys: Keyring = UNKEYED) -> Digest:
+    """The digest of these words, under the newest key."""
+    epoch = max(keys)
+    return Digest.of((Announced(term, 1, 1.0) for term in topics.split()), key_epoch=epoch, key=keys[epoch])
+
+
 def record(
     name: str,
     *,
@@ -40,9 +47,10 @@ def record(
     instance: int = 1,
     role: Role = "agent",
     topics: str = "",
+    keys: Keyring = UNKEYED,
 ) -> Record:
-    """A record of this name; equal names share an address."""
-    digest = Digest.of(Announced(term, 1, 1.0) for term in topics.split()) if topics else EMPTY
+    """A record of this name, its digest under the newest key; equal names share an address."""
+    digest = digest_of(topics, keys)
     return Record(name, instance, incarnation, version, role, route(name), f"tcp://{name}:2", digest)
 
 
@@ -53,16 +61,19 @@ def engine(
     mesh: str = "garden",
     profile: Profile = PROFILE,
     incarnation: int = 1,
+    topics: str = "",
+    keys: Keyring = UNKEYED,
 ) -> GossipEngine:
     """An engine that has just started, at moment 0."""
     addresses = [route(seed) for seed in seeds.split()]
     return GossipEngine(
-        record(name, incarnation=incarnation),
+        record(name, incarnation=incarnation, topics=topics, keys=keys),
         mesh=mesh,
         profile=profile,
         rng=Random(1),
         seeds=addresses,
         now=0.0,
+        keys=keys,
     )
 
 
