@@ -45,5 +45,5 @@ class Chartering:
 
     def _in_force(self, charter: Charter, now: float) -> list[Effect]:
         view = self._view
-        view.set_epochs(tuple(view.gate.keys), now)
+        view.set_keys(view.gate.keys, now)
         return [*view.expel_lapsed(now), CharterChanged(charter), Publish(Chartered(charter))]

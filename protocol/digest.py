@@ -1,7 +1,8 @@
 """A digest: what one agent announces of its topics, one small versioned value.
 
 It says *may know*: every announced topic is found in it (no false negatives), and
-others at its stated error. It carries no text, no title, no path.
+others at its stated error. It carries no text, no title, no path. In a secured mesh only
+who has the key it was made with can ask it for a word (keyring.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Self
 import msgspec
 
 from protocol import bloom
+from protocol.keyring import check_key
 
 FORMAT = 1
 DEFAULT_ERROR = 0.01
@@ -60,35 +62,52 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"{len(self.bits)} bytes of filter where 2**{self.log2_bits} bits are due")
 
     @classmethod
-    def of(cls, announced: Iterable[Announced], *, error: float = DEFAULT_ERROR) -> Self:
+    def of(
+        cls,
+        announced: Iterable[Announced],
+        *,
+        error: float = DEFAULT_ERROR,
+        key_epoch: int = 0,
+        key: bytes = b"",
+    ) -> Self:
         """The digest of these topics, as small as `error` (0..1) allows; equal topics give equal bytes.
 
         A smaller `error` makes fewer false leads and a larger digest: see `bloom.log2_bits_for`.
         Past the cap the least significant topics are left out and counted; ties go by term.
+
+        Under another key other bits are set. Raises `ValueError` where `key_epoch` cannot have that key.
         """
         chosen = sorted(announced, key=lambda topic: (-topic.significance, topic.term))
         log2_bits = bloom.log2_bits_for(len(chosen), error)
         room = bloom.capacity(log2_bits, bloom.HASHES, error)
-        return cls._with(chosen[:room], len(chosen[room:]), log2_bits, bloom.HASHES)
+        return cls._with(chosen[:room], len(chosen[room:]), log2_bits, bloom.HASHES, key_epoch, key)
 
     @classmethod
-    def classic(cls, announced: Iterable[Announced]) -> Self:
+    def classic(cls, announced: Iterable[Announced], *, key_epoch: int = 0, key: bytes = b"") -> Self:
         """The 1,024-bit, 3-hash form of the original: 128 bytes whatever is put in."""
-        return cls._with(list(announced), 0, bloom.CLASSIC_LOG2_BITS, bloom.CLASSIC_HASHES)
+        chosen = list(announced)
+        return cls._with(chosen, 0, bloom.CLASSIC_LOG2_BITS, bloom.CLASSIC_HASHES, key_epoch, key)
 
     @classmethod
-    def _with(cls, chosen: list[Announced], left_out: int, log2_bits: int, hashes: int) -> Self:
+    def _with(
+        cls, chosen: list[Announced], left_out: int, log2_bits: int, hashes: int, key_epoch: int, key: bytes
+    ) -> Self:
+        check_key(key_epoch, key)
         return cls(
+            key_epoch=key_epoch,
             topics=len(chosen),
             left_out=left_out,
             log2_bits=log2_bits,
             hashes=hashes,
-            bits=bloom.build((topic.term for topic in chosen), log2_bits, hashes),
+            bits=bloom.build((topic.term for topic in chosen), log2_bits, hashes, key),
         )
 
-    def may_contain(self, term: str) -> bool:
-        """Whether the agent may have announced `term` (already normalised)."""
-        return bloom.contains(self.bits, term, self.hashes)
+    def may_contain(self, term: str, key: bytes = b"") -> bool:
+        """Whether the agent may have announced `term` (already normalised); `key` is that of `key_epoch`.
+
+        By another key the answer is chance: yes at the filter's own error.
+        """
+        return bloom.contains(self.bits, term, self.hashes, key)
 
     @property
     def level(self) -> int:

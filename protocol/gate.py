@@ -15,17 +15,15 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from protocol.identity import AHEAD_S, Signer, flaw_of, verify
+from protocol.keyring import UNKEYED, Keyring
 from protocol.messages import Certificate, Charter, Record, Records
 from protocol.names import AgentName
-
-OPEN_KEYS: Final[Mapping[int, bytes]] = {0: b""}
-"""The digest keys of a mesh without an authority: topics are not keyed."""
 
 UNKNOWN: Final = "no certificate"
 """The flaw of a record that is nobody's fault: its owner's certificate has to be asked for."""
@@ -51,7 +49,7 @@ class Gate(Protocol):
         """The one in force."""
 
     @property
-    def keys(self) -> Mapping[int, bytes]:
+    def keys(self) -> Keyring:
         """Of the mesh's digests, by epoch; the present one last."""
 
     def sign(self, record: Record, now: float) -> Record:
@@ -90,7 +88,9 @@ class Open:
 
     certificate: Certificate | None = None
     charter: Charter | None = None
-    keys: Mapping[int, bytes] = OPEN_KEYS
+
+    def __init__(self, keys: Keyring = UNKEYED) -> None:
+        self.keys = keys
 
     def sign(self, record: Record, _now: float) -> Record:
         """As it is."""
@@ -166,7 +166,7 @@ class Guarded:
         self.charter: Charter | None = charter
         self._number = charter.number
         self._revoked = frozenset(charter.revoked)
-        self.keys: Mapping[int, bytes] = {epoch.number: epoch.key for epoch in charter.epochs}
+        self.keys: Keyring = {epoch.number: epoch.key for epoch in charter.epochs}
         for agent, held in self._certificates.items():
             if held.serial in self._revoked and agent not in self._barred:
                 self._bar(agent, REVOKED)
@@ -298,11 +298,6 @@ class Guarded:
 def attested(records: Sequence[Record], gate: Gate) -> Records:
     """These records with the certificates of their owners."""
     return Records(tuple(records), gate.certificates_of(records))
-
-
-def present(keys: Mapping[int, bytes]) -> tuple[int, bytes]:
-    """The epoch and key that new digests are made with."""
-    return list(keys.items())[-1]
 
 
 def _order(certificate: Certificate) -> tuple[int, int]:

@@ -80,15 +80,14 @@ class GossipEngine:
         seeds: Sequence[str],
         now: float,
         gate: Gate | None = None,
-        epochs: Sequence[int] = (0,),
     ) -> None:
         """`record` is ours, with the incarnation of this start; `seeds` are router addresses to try.
 
-        `epochs`: of the mesh's digest key, those in which we read digests: two while it is changed.
+        `gate` tells members from strangers, and has the keys of the digests; without one all are believed.
         """
         self.mesh, self.profile = mesh, profile
         self.name = AgentName(record.agent)
-        self._view = View(record, profile=profile, rng=rng, now=now, gate=gate, epochs=epochs)
+        self._view = View(record, profile=profile, rng=rng, now=now, gate=gate)
         self.members, self.directory = self._view.members, self._view.directory
         self.librarians, self.counters = self._view.librarians, self._view.counters
         self.overlay, self.gate = self._view.overlay, self._view.gate
@@ -124,10 +123,6 @@ class GossipEngine:
         self._view.set_own(msgspec.structs.replace(base, version=version, digest=digest), now)
         self._news.add(self.name, now, base)
         return [MemberChanged(self.name, "alive", "alive", version)]
-
-    def set_epochs(self, now: float, epochs: Sequence[int]) -> None:
-        """Read digests that were made with these keys of the mesh; of others their agents are no lead."""
-        self._view.set_epochs(epochs, now)
 
     def set_charter(self, now: float, charter: Charter) -> list[Effect]:
         """Our owner has this charter; one that is not newer, or not the authority's, changes nothing."""

@@ -74,12 +74,13 @@ class Held:
     def __init__(self, size_class: SizeClass, terms: Sequence[str]) -> None:
         self.size_class = size_class
         slices, log2_bits, hashes = size_class.slices, size_class.log2_bits, size_class.hashes
+        key = size_class.key
         self.is_small = len(size_class) <= _SMALL
         all_of = slices.all_of if self.is_small else slices.all_of_words
         self.slots: list[Slots] = []
         self.counts: list[int] = []
         for term in terms:
-            slots = all_of(bloom.places(term, log2_bits, hashes))
+            slots = all_of(bloom.places(term, log2_bits, hashes, key))
             self.slots.append(slots)
             self.counts.append(_count(slots))
 

@@ -1,4 +1,4 @@
-"""The digests of one size and number of hashes: their filters, and what else is told of each agent.
+"""The digests of one size, number of hashes and key epoch: their filters, and what is told of each agent.
 
 Agents stand in slots 0 .. living - 1. Where one leaves, the last takes its slot, so that what is held is
 what the living need. Beside each filter (see bitslices.py): the agent, when it was last confirmed, and its
@@ -72,8 +72,9 @@ class Plane:
 class SizeClass:
     """See above. Slots and names are its user's to keep together: it is told who moves where."""
 
-    def __init__(self, log2_bits: int, hashes: int) -> None:
+    def __init__(self, log2_bits: int, hashes: int, key_epoch: int = 0, key: bytes = b"") -> None:
         self.log2_bits, self.hashes = log2_bits, hashes
+        self.key_epoch, self.key = key_epoch, key
         self.bits = 1 << log2_bits
         self.agents: list[AgentName] = []
         self.confirmed = array("d")

@@ -19,7 +19,7 @@ Invariants, checked by `check()`:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -42,6 +42,7 @@ from protocol.effects import (
 from protocol.errors import NotAdmitted
 from protocol.gate import UNKNOWN, Gate, Open, attested, is_excused
 from protocol.health import LocalHealth
+from protocol.keyring import Keyring
 from protocol.membership import Member, Membership
 from protocol.messages import MAX_COUNTER, Certificate, Claim, Delta, Record, Suspicion
 from protocol.names import AgentName
@@ -65,13 +66,11 @@ class View:
         rng: Randomness,
         now: float,
         gate: Gate | None = None,
-        epochs: Sequence[int] = (0,),
     ) -> None:
-        """`epochs`: of the mesh's digest key, those in which digests are read: two while it is changed."""
         self.name = AgentName(record.agent)
         self.gate: Gate = gate or Open()
         self.members = Membership(limit=profile.member_limit)
-        self.directory = Directory()
+        self.directory = Directory(self.gate.keys)
         self.librarians: dict[AgentName, Route] = {}
         self.counters = Counters()
         self.news = News(profile)
@@ -81,7 +80,6 @@ class View:
         self.overlay = Overlay(self.name, self.members, profile=profile, rng=rng, now=now)
         self.ways = Ways(self.name, self.members, self.overlay, rng)
         self._silence_s = profile.silence_s
-        self._epochs = tuple(epochs)
         self._untold: set[AgentName] = set()
         self.set_own(record, now)
 
@@ -102,15 +100,26 @@ class View:
         )
         self.own.key = self.gate.key_of(self.name)
         self.members.keep(self.own, record)
-        if record.role == "agent":
-            self.directory.put(self.name, record.digest, now=now)
+        self._list_own(now)
 
-    def set_epochs(self, epochs: Sequence[int], now: float) -> None:
-        """From now on digests made with these keys are read; two of them, while members change over."""
-        self._epochs = tuple(epochs)
+    def _list_own(self, now: float) -> None:
+        """We are a lead for ourselves as for others: not by a digest whose key holds no more."""
+        if self.record.role == "agent" and self.is_readable(self.record.digest):
+            self.directory.put(self.name, self.record.digest, now=now)
+        else:
+            self.directory.remove(self.name)
+
+    def set_keys(self, keys: Keyring, now: float) -> None:
+        """From now on digests made with these keys are read; two of them, while members change over.
+
+        Records stay, whatever their digest was made with: their owners are leads again when it can be read.
+        """
+        self.directory.set_keys(keys)
+        if self.name not in self.directory:
+            self._list_own(now)
         for member in self.members.living():
-            if member.record is not None and member is not self.own:
-                self._enlist(member, member.record, now)
+            if member.record is not None and member.agent not in self.directory and member is not self.own:
+                self._enlist(member, member.record, member.heard_at)
 
     def _take_claim_about_us(self, claim: Claim, back: Route | None, now: float) -> list[Effect]:
         """Refute what is said of us by a higher incarnation, to all who hear us and to who said it."""
@@ -352,7 +361,7 @@ class View:
 
     def is_readable(self, digest: Digest) -> bool:
         """Whether we can look a topic up in it: we know its format and have the key of its epoch."""
-        return digest.fmt in _FORMATS and digest.key_epoch in self._epochs
+        return digest.fmt in _FORMATS and digest.key_epoch in self.directory.keys
 
     def _part_with(self, agent: AgentName, now: float) -> list[Effect]:
         """A member is gone: no lead, nothing to pull, nobody to hear."""
@@ -371,9 +380,9 @@ class View:
             for member in self.members.living()
             if member.record is not None
             and member.record.role == "agent"
-            and (member is self.own or self.is_readable(member.record.digest))
+            and self.is_readable(member.record.digest)
         }
-        if self.own.status == "left" and self.record.role == "agent":
+        if self.own.status == "left" and self.record.role == "agent" and self.is_readable(self.record.digest):
             agents[self.name] = self.record.digest
         self.directory.check(agents)
         assert set(self.librarians) == {

@@ -10,6 +10,7 @@ from protocol import bloom
 
 ABSENT = [f"absent-{number}" for number in range(20_000)]
 TERMS = st.text(max_size=30)
+KEYS = st.binary(max_size=64)
 
 
 def share_found(bits: bytes, hashes: int) -> float:
@@ -20,28 +21,36 @@ def share_found(bits: bytes, hashes: int) -> float:
     terms=st.sets(TERMS, max_size=60),
     log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS),
     hashes=st.integers(1, 16),
+    key=KEYS,
 )
-def test_every_term_that_was_put_in_is_found(terms: set[str], log2_bits: int, hashes: int) -> None:
-    bits = bloom.build(terms, log2_bits, hashes)
+def test_every_term_that_was_put_in_is_found_under_its_key(
+    terms: set[str], log2_bits: int, hashes: int, key: bytes
+) -> None:
+    bits = bloom.build(terms, log2_bits, hashes, key)
 
     assert len(bits) == (1 << log2_bits) // 8
-    assert all(bloom.contains(bits, term, hashes) for term in terms)
+    assert all(bloom.contains(bits, term, hashes, key) for term in terms)
 
 
 @settings(max_examples=20)
-@given(term=TERMS, log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS))
-def test_a_filter_of_one_term_has_exactly_the_bits_of_its_positions(term: str, log2_bits: int) -> None:
-    bits = bloom.build([term], log2_bits, bloom.HASHES)
+@given(term=TERMS, log2_bits=st.integers(bloom.MIN_LOG2_BITS, bloom.MAX_LOG2_BITS), key=KEYS)
+def test_a_filter_of_one_term_has_exactly_the_bits_of_its_positions(
+    term: str, log2_bits: int, key: bytes
+) -> None:
+    bits = bloom.build([term], log2_bits, bloom.HASHES, key)
 
     number = int.from_bytes(bits, "little")
     assert {at for at in range(1 << log2_bits) if number >> at & 1} == set(
-        bloom.positions(term, log2_bits, bloom.HASHES)
+        bloom.positions(term, log2_bits, bloom.HASHES, key)
+    )
+    assert bloom.places(term, log2_bits, bloom.HASHES, key).tolist() == bloom.positions(
+        term, log2_bits, bloom.HASHES, key
     )
 
 
-@given(TERMS)
-def test_the_second_hash_is_odd_so_that_it_walks_the_whole_filter(term: str) -> None:
-    first, second = bloom.hash_pair(term)
+@given(TERMS, KEYS)
+def test_the_second_hash_is_odd_so_that_it_walks_the_whole_filter(term: str, key: bytes) -> None:
+    first, second = bloom.hash_pair(term, key)
 
     assert second % 2 == 1
     assert 0 <= first < 2**64
@@ -53,6 +62,14 @@ def test_positions_are_those_of_every_other_implementation() -> None:
     # The example of mmh3's own documentation, unsigned; its second half is odd already.
     assert bloom.hash_pair("foo") == (2**64 - 2129773440516405919, 9128664383759220103)
     assert bloom.positions("bitcoin", 10, 7) == [623, 572, 521, 470, 419, 368, 317]
+
+
+def test_keyed_positions_are_those_of_every_other_implementation() -> None:
+    key = bytes(range(32))
+
+    # mmh3's halves of BLAKE2b-128("bitcoin"), 23451143420dacf4117b225a98f300e8 under this key.
+    assert bloom.hash_pair("bitcoin", key) == (3993459808088314735, 7487712924688139571)
+    assert bloom.positions("bitcoin", 10, 7, key) == [879, 162, 469, 776, 59, 366, 673]
 
 
 @pytest.mark.parametrize("topics", [50, 500, 5_000])

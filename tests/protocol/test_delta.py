@@ -115,7 +115,8 @@ def test_there_is_no_delta_where_it_is_too_large_or_more_than_bits_changed() -> 
     few, many = record(frozenset({"a"})), record(frozenset(f"t{n}" for n in range(80)), 2)
     moved = msgspec.structs.replace(many, router="tcp://bob-2:1")
     grown = record(frozenset(f"t{n}" for n in range(300)), 2)
-    keyed = msgspec.structs.replace(many, digest=msgspec.structs.replace(many.digest, key_epoch=1))
+    topics = (Announced(f"t{n}", 1, 1.0) for n in range(80))
+    keyed = msgspec.structs.replace(many, digest=Digest.of(topics, key_epoch=1, key=b"k" * 32))
 
     assert delta_of(few, many, limit_bytes=64) is None
     for other in (moved, grown, keyed, msgspec.structs.replace(many, instance=8)):

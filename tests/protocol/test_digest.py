@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -21,6 +23,39 @@ def test_no_announced_topic_is_missed(terms: set[str]) -> None:
 
     assert (digest.topics, digest.left_out) == (len(terms), 0)
     assert all(digest.may_contain(term) for term in terms)
+
+
+@given(
+    terms=st.sets(st.text(min_size=1, max_size=40), max_size=80),
+    epoch=st.integers(1, 2**32),
+    key=st.binary(min_size=1, max_size=64),
+)
+def test_no_announced_topic_is_missed_under_any_key(terms: set[str], epoch: int, key: bytes) -> None:
+    topics = [Announced(term, 1, 1.0) for term in terms]
+
+    for digest in (
+        Digest.of(topics, key_epoch=epoch, key=key),
+        Digest.classic(topics, key_epoch=epoch, key=key),
+    ):
+        assert (digest.key_epoch, digest.topics) == (epoch, len(terms))
+        assert all(digest.may_contain(term, key) for term in terms)
+
+
+def test_the_bytes_of_a_digest_without_a_key_are_what_they_always_were() -> None:
+    digest = Digest.of(announced(300))
+
+    assert (
+        sha256(digest.bits).hexdigest() == "4040beb3c77cc83a686e838f83c85bd9969f61ba240a5117ae6934d47e635c15"
+    )
+    assert digest == Digest.of(announced(300), key_epoch=0, key=b"")
+
+
+@pytest.mark.parametrize(("epoch", "key"), [(0, b"k" * 32), (1, b"")], ids=["key of none", "none of a key"])
+def test_a_digest_that_would_say_it_is_keyed_and_is_not_is_never_made(epoch: int, key: bytes) -> None:
+    with pytest.raises(ValueError, match=f"key epoch {epoch}"):
+        Digest.of(announced(3), key_epoch=epoch, key=key)
+    with pytest.raises(ValueError, match=f"key epoch {epoch}"):
+        Digest.classic(announced(3), key_epoch=epoch, key=key)
 
 
 @pytest.mark.parametrize(("topics", "size_bytes"), [(0, 128), (50, 128), (500, 1024), (5_000, 8192)])

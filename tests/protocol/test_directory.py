@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from protocol import bitslices, bloom, shortlist
 from protocol.digest import Announced, Digest
 from protocol.directory import Directory
+from protocol.keyring import UNKEYED, Keyring
 from protocol.names import AgentName
 from protocol.shortlist import Lead
 
@@ -43,7 +45,8 @@ def names(directory: Directory, *terms: str, now: float = 0.0, limit: int = 10) 
 class Plain:
     """The directory as one would write it down: everything is looked at, one agent after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keyring = UNKEYED) -> None:
+        self.keys = keys
         self.digests: dict[AgentName, Digest] = {}
         self.confirmed: dict[AgentName, float] = {}
         self.suspects: set[AgentName] = set()
@@ -57,16 +60,27 @@ class Plain:
             told.pop(name, None)
         self.suspects.discard(name)
 
+    def set_keys(self, keys: Keyring) -> None:
+        """Forget whose key is none of these."""
+        for name, digest in list(self.digests.items()):
+            if keys.get(digest.key_epoch) != self.keys[digest.key_epoch]:
+                self.remove(name)
+        self.keys = keys
+
+    def may_know(self, name: AgentName, term: str) -> bool:
+        digest = self.digests[name]
+        return digest.may_contain(term, self.keys[digest.key_epoch])
+
     def who_knows(self, terms: Sequence[str], *, now: float, limit: int) -> list[Lead]:
         agents = len(self.digests)
         if not agents:
             return []
         error = sum(digest.error for digest in self.digests.values()) / agents
-        holders = [sum(digest.may_contain(term) for digest in self.digests.values()) for term in terms]
+        holders = [sum(self.may_know(name, term) for name in self.digests) for term in terms]
         shares = [min(max((n / agents - error) / max(1.0 - error, 1e-9), 0.1 / agents), 1.0) for n in holders]
         leads = []
         for name, digest in self.digests.items():
-            held = [at for at, term in enumerate(terms) if digest.may_contain(term)]
+            held = [at for at, term in enumerate(terms) if self.may_know(name, term)]
             if not held:
                 continue
             suspect = name in self.suspects
@@ -91,16 +105,21 @@ class Plain:
         return leads[:limit]
 
 
-FORMS: dict[str, Callable[[list[Announced]], Digest]] = {
-    "small": Digest.of,
-    "large": lambda chosen: Digest.of([*chosen, *FILLER]),
-    "classic": Digest.classic,
-    "crowded": lambda chosen: Digest.classic([*chosen, *FILLER]),
+Form = Callable[[list[Announced], int, bytes], Digest]
+FORMS: dict[str, Form] = {
+    "small": lambda chosen, epoch, key: Digest.of(chosen, key_epoch=epoch, key=key),
+    "large": lambda chosen, epoch, key: Digest.of([*chosen, *FILLER], key_epoch=epoch, key=key),
+    "classic": lambda chosen, epoch, key: Digest.classic(chosen, key_epoch=epoch, key=key),
+    "crowded": lambda chosen, epoch, key: Digest.classic([*chosen, *FILLER], key_epoch=epoch, key=key),
 }
+OLD, NEW, NEXT = ({epoch: bytes([epoch]) * 32} for epoch in (1, 2, 3))
+KEYRINGS: list[Keyring] = [UNKEYED, {**UNKEYED, **OLD}, OLD, OLD | NEW, NEW, NEW | NEXT, {2: b"another"}]
 
 
 class DirectoryAgainstPlain(RuleBasedStateMachine):
-    """Whatever is put, replaced, confirmed, suspected and removed: the directory answers as the plain one."""
+    """Whatever is put, replaced, confirmed, suspected and removed, whatever keys come and go: the directory
+    answers as the plain one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,23 +127,37 @@ class DirectoryAgainstPlain(RuleBasedStateMachine):
         self.topics: dict[AgentName, frozenset[str]] = {}
         self.now = 0.0
 
-    def put(self, number: int, topics: frozenset[str], form: str) -> None:
-        digest = FORMS[form]([Announced(term, 1, 1.0) for term in sorted(topics)])
+    def put(self, number: int, topics: frozenset[str], form: str, epoch_at: int = 0) -> None:
+        epoch = sorted(self.plain.keys)[epoch_at % len(self.plain.keys)]
+        chosen = [Announced(term, 1, 1.0) for term in sorted(topics)]
+        digest = FORMS[form](chosen, epoch, self.plain.keys[epoch])
         self.directory.put(agent(number), digest, now=self.now)
         self.plain.put(agent(number), digest, now=self.now)
         self.topics[agent(number)] = topics
 
-    @rule(number=st.integers(0, 9), topics=TOPICS, form=st.sampled_from(sorted(FORMS)), passed_s=PASSED_S)
-    def put_one(self, number: int, topics: frozenset[str], form: str, passed_s: float) -> None:
+    @rule(keys=st.sampled_from(KEYRINGS))
+    def set_keys(self, keys: Keyring) -> None:
+        self.directory.set_keys(keys)
+        self.plain.set_keys(keys)
+        self.topics = {name: topics for name, topics in self.topics.items() if name in self.plain.digests}
+
+    @rule(
+        number=st.integers(0, 9),
+        topics=TOPICS,
+        form=st.sampled_from(sorted(FORMS)),
+        epoch_at=st.integers(0, 1),
+        passed_s=PASSED_S,
+    )
+    def put_one(self, number: int, topics: frozenset[str], form: str, epoch_at: int, passed_s: float) -> None:
         self.now += passed_s
-        self.put(number, topics, form)
+        self.put(number, topics, form, epoch_at)
 
     @rule(topics=TOPICS, first=st.integers(100, 140), passed_s=PASSED_S, uneven=st.booleans())
     def put_seventy(self, topics: frozenset[str], first: int, passed_s: float, uneven: bool) -> None:
         for number in range(first, first + 70):
             self.now += passed_s
             more = frozenset(f"own-{at}" for at in range(20 + number % 9)) if uneven else frozenset()
-            self.put(number, topics | more, "small")
+            self.put(number, topics | more, "small", number)
 
     @rule(first=st.integers(100, 140), count=st.integers(1, 70))
     def remove_many(self, first: int, count: int) -> None:
@@ -516,12 +549,85 @@ def test_a_directory_gives_back_what_the_gone_have_taken() -> None:
     assert names(directory, "weather") == [agent(number) for number in range(10)]
 
 
-def test_a_peer_that_puts_an_agent_of_each_size_and_number_of_hashes_costs_what_is_stated() -> None:
-    directory, filter_bytes = Directory(), 0
-    for log2_bits in range(10, 17):
-        for hashes in range(1, 17):
-            digest = Digest(log2_bits=log2_bits, hashes=hashes, bits=bytes((1 << log2_bits) // 8))
-            directory.put(agent(log2_bits * 100 + hashes), digest, now=0.0)
-            filter_bytes += digest.size_bytes
+@pytest.mark.parametrize("keys", [UNKEYED, OLD | NEW], ids=["one epoch", "two epochs"])
+def test_a_peer_that_puts_an_agent_of_each_size_and_number_of_hashes_costs_what_is_stated(
+    keys: Keyring,
+) -> None:
+    directory, filter_bytes = Directory(keys), 0
+    for epoch, log2_bits, hashes in itertools.product(keys, range(10, 17), range(1, 17)):
+        bits = bytes((1 << log2_bits) // 8)
+        digest = Digest(key_epoch=epoch, log2_bits=log2_bits, hashes=hashes, bits=bits)
+        directory.put(AgentName(f"agent-{epoch}-{log2_bits}-{hashes}"), digest, now=0.0)
+        filter_bytes += digest.size_bytes
 
-    assert directory.size_bytes - filter_bytes <= 2_100_000
+    assert len(directory.classes) == 112 * len(keys)
+    assert directory.size_bytes - filter_bytes <= 2_100_000 * len(keys)
+
+
+# -- keys
+
+
+def keyed(keys: Keyring, epoch: int, *terms: str) -> Digest:
+    return Digest.of(digest_topics(*terms), key_epoch=epoch, key=keys[epoch])
+
+
+def test_agents_of_two_epochs_are_ranked_together() -> None:
+    directory = Directory(OLD | NEW)
+    directory.put(agent(1), keyed(OLD, 1, "weather"), now=1.0)
+    directory.put(agent(2), keyed(NEW, 2, "weather", "volcano"), now=1.0)
+    directory.put(agent(3), keyed(NEW, 2, "weather"), now=2.0)
+
+    assert names(directory, "weather", "volcano", now=2.0) == [agent(2), agent(3), agent(1)]
+
+
+def test_who_announces_in_the_new_epoch_stands_in_the_old_one_no_longer() -> None:
+    directory = Directory(OLD | NEW)
+    directory.put(agent(1), keyed(OLD, 1, "weather"), now=0.0)
+
+    digest = keyed(NEW, 2, "volcano")
+    directory.put(agent(1), digest, now=0.0)
+
+    directory.check({agent(1): digest})
+    assert names(directory, "weather") == []
+    assert names(directory, "volcano") == [agent(1)]
+
+
+def test_with_its_key_an_epoch_goes_and_the_other_stays_as_it_was() -> None:
+    directory = Directory(OLD | NEW)
+    kept = keyed(NEW, 2, "weather")
+    for number in range(100):
+        directory.put(agent(number), keyed(OLD, 1, "weather"), now=0.0)
+    directory.put(agent(100), kept, now=5.0)
+
+    directory.set_keys(NEW | NEXT)
+
+    directory.check({agent(100): kept})
+    assert [(lead.agent, lead.age_s) for lead in directory.who_knows(["weather"], now=7.0)] == [
+        (agent(100), 2.0)
+    ]
+
+
+def test_a_digest_whose_key_is_not_there_is_refused_and_what_stood_there_stays() -> None:
+    directory = Directory(OLD)
+    digest = keyed(OLD, 1, "weather")
+    directory.put(agent(1), digest, now=0.0)
+
+    for stranger in (digest_of("volcano"), keyed(NEW, 2, "volcano")):
+        with pytest.raises(KeyError):
+            directory.put(agent(1), stranger, now=0.0)
+
+    directory.check({agent(1): digest})
+
+
+@pytest.mark.parametrize(
+    "keys", [OLD | NEW | NEXT, {1: b""}, {0: b"key"}], ids=["three", "no key", "epoch 0"]
+)
+def test_a_keyring_that_cannot_be_is_refused_and_the_old_one_holds(keys: Keyring) -> None:
+    directory = Directory(OLD)
+    directory.put(agent(1), keyed(OLD, 1, "weather"), now=0.0)
+
+    with pytest.raises(ValueError, match="key"):
+        directory.set_keys(keys)
+
+    assert directory.keys == OLD
+    assert names(directory, "weather") == [agent(1)]

@@ -1,4 +1,4 @@
-"""The engine alone, above the full-mesh limit and while the mesh's digest key is changed."""
+"""The engine alone, above the full-mesh limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from protocol.delta import delta_of
-from protocol.effects import Publish, Send, Subscribe, Unsubscribe
+from protocol.effects import Send, Subscribe, Unsubscribe
 from protocol.gossip import GossipEngine
 from protocol.messages import (
     Ack,
@@ -17,7 +17,6 @@ from protocol.messages import (
     Neighbour,
     NeighbourReply,
     Ping,
-    Record,
     Records,
     Suspicion,
     Sync,
@@ -224,42 +223,6 @@ def test_a_refutation_speaks_against_our_own_health() -> None:
 
     assert alice.statistics().health == 1
     assert alice.statistics().counters.refutations == 1
-
-
-# -- epochs
-
-
-def keyed(name: str, epoch: int, *, fmt: int = 1) -> Record:
-    told = record(name, topics="bitcoin")
-    return msgspec.structs.replace(
-        told, digest=msgspec.structs.replace(told.digest, key_epoch=epoch, fmt=fmt)
-    )
-
-
-def test_digests_of_two_epochs_are_read_and_of_others_kept_but_no_lead() -> None:
-    alice = engine("alice")
-    alice.set_epochs(0.0, (1, 2))
-
-    records = (keyed("bob", 1), keyed("carol", 2), keyed("dave", 3), keyed("erin", 2, fmt=9))
-    hear(alice, 0.1, "bob", Records(records))
-
-    assert sorted(knows(alice, "bitcoin")) == ["bob", "carol"]
-    assert {status(alice, name) for name in ("dave", "erin")} == {"alive"}
-    assert alice.counters.digests_unreadable == 2
-    alice.set_epochs(0.2, (2, 3))
-    alice.check()
-    assert sorted(knows(alice, "bitcoin")) == ["carol", "dave"]
-
-
-def test_a_digest_that_cannot_be_read_is_passed_on_all_the_same() -> None:
-    alice = engine("alice")
-    hear(alice, 0.1, "bob", Records((keyed("dave", 3),)))
-
-    told = [effect.message for effect in alice.on_tick(0.3) if isinstance(effect, Publish)]
-
-    announced = next(message for message in told if isinstance(message, Announce))
-    assert announced.records == (keyed("dave", 3),)
-    assert sent(hear(alice, 0.4, "bob", Get(("dave",))), "bob") == [Records((keyed("dave", 3),))]
 
 
 def test_a_version_that_nobody_has_of_a_member_that_is_gone_does_not_keep_it_alive() -> None:

@@ -26,8 +26,8 @@ from protocol.messages import (
 )
 from protocol.profile import Profile
 from protocol.wire import WIRE_VERSION as WIRE
-from tests.support.authorities import T0, TestAuthority, curve_key, name, signed
-from tests.support.engines import hear, knows, published, sent, status
+from tests.support.authorities import KEYS, T0, TestAuthority, curve_key, name, signed
+from tests.support.engines import digest_of, hear, knows, published, sent, status
 
 GARDEN = TestAuthority()
 PROFILE = Profile()
@@ -271,10 +271,8 @@ def test_whoever_expires_is_expelled_with_the_next_heartbeat() -> None:
 
 
 def test_a_changed_digest_is_signed_anew_and_believed_as_a_delta() -> None:
-    from protocol.digest import Announced, Digest
-
     alice, bob = mesh("alice", "bob")
-    alice.set_digest(1.0, Digest.of([Announced("tea", 1, 1.0)]))
+    alice.set_digest(1.0, digest_of("tea", KEYS))
 
     (news,) = [
         message

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from protocol.digest import EMPTY, Announced, Digest
 from protocol.gate import Guarded
 from protocol.gossip import GossipEngine
 from protocol.identity import DAY_S, Signer
 from protocol.messages import Certificate, Charter, Epoch, Record, Role
 from protocol.names import AgentName
 from protocol.profile import Profile
+from tests.support.engines import digest_of
 
 T0 = 1_800_000_000
 """Seconds since 1970 at moment 0 of these tests."""
@@ -28,6 +28,10 @@ def secret(name: str) -> bytes:
 def curve_key(name: str) -> bytes:
     """The key of this name's sockets; no real one, as nothing is encrypted here."""
     return secret(f"curve {name}")
+
+
+KEYS = {1: secret("epoch 1")}
+"""Of the first charter."""
 
 
 class TestAuthority:
@@ -83,11 +87,12 @@ class TestAuthority:
     def engine(self, agent: str, *, seeds: str = "", topics: str = "", **given: Any) -> GossipEngine:
         """A member that has just started, at moment 0."""
         gate = self.gate(agent, **given)
-        digest = Digest.of(Announced(term, 1, 1.0) for term in topics.split()) if topics else EMPTY
         own = gate.certificate
         assert own is not None
         return GossipEngine(
-            Record(agent, 1, 1, 1, own.role, f"tcp://{agent}:1", f"tcp://{agent}:2", digest),
+            Record(
+                agent, 1, 1, 1, own.role, f"tcp://{agent}:1", f"tcp://{agent}:2", digest_of(topics, gate.keys)
+            ),
             mesh=self.mesh,
             profile=Profile(),
             rng=Random(1),
@@ -99,7 +104,8 @@ class TestAuthority:
 
 def signed(agent: str, *, version: int = 1, signer: str = "", **changed: Any) -> Record:
     """A record of this agent as its owner would sign it, or `signer` in its place."""
-    bare = Record(agent, 1, 1, version, "agent", f"tcp://{agent}:1", f"tcp://{agent}:2", EMPTY, T0)
+    digest = digest_of("", KEYS)
+    bare = Record(agent, 1, 1, version, "agent", f"tcp://{agent}:1", f"tcp://{agent}:2", digest, T0)
     return Signer(secret(signer or agent)).sign(msgspec.structs.replace(bare, **changed))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from random import Random
 
-from protocol.digest import EMPTY, Announced, Digest
+from protocol.digest import Announced, Digest
 from protocol.effects import (
     Effect,
     Publish,
     Route,
     Send,
 )
+from protocol.gate import Open
 from protocol.gossip import GossipEngine
+from protocol.keyring import UNKEYED, Keyring, newest
 from protocol.messages import (
     Gossip,
     Message,
@@ -32,6 +34,12 @@ def route(name: str) -> Route:
     return Route(f"tcp://{name}:1")
 
 
+def digest_of(topics: str, keys: Keyring = UNKEYED) -> Digest:
+    """The digest of these words, under the newest key."""
+    epoch, key = newest(keys)
+    return Digest.of((Announced(term, 1, 1.0) for term in topics.split()), key_epoch=epoch, key=key)
+
+
 def record(
     name: str,
     *,
@@ -40,9 +48,10 @@ def record(
     instance: int = 1,
     role: Role = "agent",
     topics: str = "",
+    keys: Keyring = UNKEYED,
 ) -> Record:
-    """A record of this name; equal names share an address."""
-    digest = Digest.of(Announced(term, 1, 1.0) for term in topics.split()) if topics else EMPTY
+    """A record of this name, its digest under the newest key; equal names share an address."""
+    digest = digest_of(topics, keys)
     return Record(name, instance, incarnation, version, role, route(name), f"tcp://{name}:2", digest)
 
 
@@ -53,17 +62,27 @@ def engine(
     mesh: str = "garden",
     profile: Profile = PROFILE,
     incarnation: int = 1,
+    topics: str = "",
+    keys: Keyring = UNKEYED,
 ) -> GossipEngine:
     """An engine that has just started, at moment 0."""
     addresses = [route(seed) for seed in seeds.split()]
     return GossipEngine(
-        record(name, incarnation=incarnation),
+        record(name, incarnation=incarnation, topics=topics, keys=keys),
         mesh=mesh,
         profile=profile,
         rng=Random(1),
         seeds=addresses,
         now=0.0,
+        gate=Open(keys),
     )
+
+
+def change_keys(told: GossipEngine, now: float, keys: Keyring) -> None:
+    """The keys of the digests become these."""
+    assert isinstance(told.gate, Open)
+    told.gate.keys = keys
+    told._view.set_keys(keys, now)
 
 
 def hear(
