@@ -177,7 +177,7 @@ class _Run:
         """Let time pass, and look closely while news is fresh."""
         while self.story.has_fresh_news and until - self.mesh.now > FRESH_STEP_S:
             self.mesh.run(seconds=FRESH_STEP_S)
-            self.story.look()
+            self.story.look(closely=True)
         self.mesh.run(seconds=max(0.0, until - self.mesh.now))
         self.story.look()
 

@@ -160,21 +160,24 @@ class Story:
             case _:
                 assert_never(event)
 
-    def look(self) -> None:
-        """What has become known since the last look."""
+    def look(self, *, closely: bool = False) -> None:
+        """What has become known since the last look; `closely`: of what is fresh."""
         for newcomer, started_at in list(self._newcomers):
             if newcomer.engine.joined:
                 self._newcomers.remove((newcomer, started_at))
                 self.trackers.append(of_join(newcomer, self.mesh.now, self.running()))
         for tracker in self.trackers:
-            if not tracker.is_over:
+            if not tracker.is_over and (not closely or self._is_fresh(tracker)):
                 tracker.look(self.mesh.now)
 
     @property
     def has_fresh_news(self) -> bool:
-        """Whether something is spreading that began within the last second."""
-        young = self.mesh.now - 1.0
-        return any(tracker.at_s > young and not tracker.is_over for tracker in self.trackers)
+        """Whether something is spreading that is fresh."""
+        return any(self._is_fresh(tracker) and not tracker.is_over for tracker in self.trackers)
+
+    def _is_fresh(self, tracker: Tracker) -> bool:
+        """Whether it began within the last second, and may spread as fast: nobody finds the dead by then."""
+        return tracker.at_s > self.mesh.now - 1.0 and tracker.kind != "death"
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import time
 from typing import IO
 
 import msgspec
@@ -17,6 +19,7 @@ from deploy.simulation.run import Prepared, run
 from deploy.simulation.scenario import Scenario
 
 _LENGTH_BYTES = 8
+_LOOK_S = 0.05
 
 
 def read_block(stream: IO[bytes]) -> bytes:
@@ -48,9 +51,22 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _run_and_exit(seed, scenario, prepared)
-        _, status = os.waitpid(child, 0)
-        if status:
+        if _wait(child):
             sys.exit("a run ended by an error")
+
+
+def _wait(child: int) -> int:
+    """Its status, when it has ended. Where whoever feeds us is killed meanwhile, both of us end."""
+    feeder = os.getppid()
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if os.getppid() != feeder:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            sys.exit("nobody waits for the result any more")
+        time.sleep(_LOOK_S)
 
 
 def _run_and_exit(seed: int, scenario: Scenario, prepared: Prepared) -> None:

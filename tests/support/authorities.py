@@ -87,12 +87,10 @@ class TestAuthority:
     def engine(self, agent: str, *, seeds: str = "", topics: str = "", **given: Any) -> GossipEngine:
         """A member that has just started, at moment 0."""
         gate = self.gate(agent, **given)
-        own = gate.certificate
+        own, digest = gate.certificate, digest_of(topics, gate.keys)
         assert own is not None
         return GossipEngine(
-            Record(
-                agent, 1, 1, 1, own.role, f"tcp://{agent}:1", f"tcp://{agent}:2", digest_of(topics, gate.keys)
-            ),
+            Record(agent, 1, 1, 1, own.role, f"tcp://{agent}:1", f"tcp://{agent}:2", digest),
             mesh=self.mesh,
             profile=Profile(),
             rng=Random(1),
