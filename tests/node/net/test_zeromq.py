@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -18,6 +19,7 @@ from protocol.effects import Route
 from protocol.errors import AddressInUse, InvalidInput
 from protocol.names import AgentName
 from protocol.wire import MAX_FRAME_BYTES
+from tests.support.sockets import OpenTransport, connect
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -27,8 +29,8 @@ A = AgentName("a")
 
 
 @contextmanager
-def listening(listen: str = LOOPBACK, **options: str) -> Iterator[ZmqTransport]:
-    transport = ZmqTransport(listen, **options)
+def listening(listen: str = LOOPBACK, **options: Any) -> Iterator[OpenTransport]:
+    transport = OpenTransport(listen, **options)
     try:
         yield transport
     finally:
@@ -40,7 +42,7 @@ def raw(kind: int, address: str) -> Iterator[zmq.Socket[bytes]]:
     """A socket of somebody else's, connected."""
     with zmq.Context() as context, context.socket(kind) as opened:
         opened.setsockopt(zmq.LINGER, 0)
-        opened.connect(address)
+        connect(opened, address)
         yield opened
 
 
@@ -76,14 +78,14 @@ def settle(transport: ZmqTransport) -> None:
 
 
 def port_of(address: str) -> int:
-    return int(address.rpartition(":")[2])
+    return int(address.partition("#")[0].rpartition(":")[2])
 
 
 def test_a_port_that_is_taken_is_named_on_one_line() -> None:
     with listening() as first:
         port = port_of(first.router_address)
         with pytest.raises(AddressInUse, match=f":{port} belongs to another process") as raised:
-            ZmqTransport(f"tcp://127.0.0.1:{port}")
+            OpenTransport(f"tcp://127.0.0.1:{port}")
 
     assert "\n" not in str(raised.value)
 
@@ -94,15 +96,15 @@ def test_where_the_second_port_is_taken_the_first_one_is_given_back() -> None:
         if port == port_of(first.router_address):
             return  # The system gave two in a row: the case above.
         with pytest.raises(AddressInUse, match=f":{port + 1} "):
-            ZmqTransport(f"tcp://127.0.0.1:{port}")
+            OpenTransport(f"tcp://127.0.0.1:{port}")
 
-    ZmqTransport(f"tcp://127.0.0.1:{port}").close()
+    OpenTransport(f"tcp://127.0.0.1:{port}").close()
 
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
 def test_a_host_that_is_not_ours_is_bad_input(host: str) -> None:
     with pytest.raises(InvalidInput) as raised:
-        ZmqTransport(f"tcp://{host}:0")
+        OpenTransport(f"tcp://{host}:0")
 
     assert raised.value.field == "listen"
     assert "\n" not in str(raised.value)
@@ -110,7 +112,7 @@ def test_a_host_that_is_not_ours_is_bad_input(host: str) -> None:
 
 def test_a_folder_for_commands_that_is_not_there_is_bad_input(short_folder: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
-        ZmqTransport(LOOPBACK, control_path=str(short_folder / "missing" / "a.sock"))
+        OpenTransport(LOOPBACK, control_path=str(short_folder / "missing" / "a.sock"))
 
     assert raised.value.field == "runtime_dir"
 
@@ -244,7 +246,7 @@ def test_a_subscription_too_long_is_refused_and_others_are_served() -> None:
 
 
 def test_closing_twice_and_waking_what_is_closed_do_nothing() -> None:
-    transport = ZmqTransport(LOOPBACK)
+    transport = OpenTransport(LOOPBACK)
 
     transport.close()
     transport.close()
@@ -264,7 +266,7 @@ def test_a_wake_ends_the_wait_and_is_used_up_by_it() -> None:
 
 def test_an_address_of_ipv6_is_listened_on_and_reached() -> None:
     try:
-        six = ZmqTransport("tcp://[::1]:0")
+        six = OpenTransport("tcp://[::1]:0")
     except InvalidInput:
         pytest.skip("no IPv6 on this machine")
     try:
