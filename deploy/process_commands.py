@@ -24,7 +24,6 @@ Listen = Annotated[str | None, typer.Option(help="tcp://host:port; port 0 takes 
 Advertise = Annotated[str | None, typer.Option(help="The host others reach us at, where it is another one.")]
 Seed = Annotated[list[str] | None, typer.Option(help="Address of a member on another host; may be repeated.")]
 ProfileOption = Annotated[str | None, typer.Option(help="local, lan or wan: settings of the gossip.")]
-Plaintext = Annotated[bool | None, typer.Option(help="Listen off loopback although nothing is encrypted.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
@@ -47,7 +46,6 @@ def node(
     profile: ProfileOption = None,
     durability: Annotated[str | None, typer.Option(help="normal or full (survives power loss).")] = None,
     cache_entries: Annotated[int | None, typer.Option(help="Memories kept for hot reads.")] = None,
-    plaintext: Plaintext = None,
     log_level: LogLevel = "warning",
     mesh: Mesh = None,
 ) -> None:
@@ -62,7 +60,6 @@ def node(
             "profile": profile,
             "durability": durability,
             "cache_entries": cache_entries,
-            "plaintext": plaintext,
         }
     )
 
@@ -78,7 +75,6 @@ def librarian(
     advertise: Advertise = None,
     seed: Seed = None,
     profile: ProfileOption = None,
-    plaintext: Plaintext = None,
     log_level: LogLevel = "warning",
     mesh: Mesh = None,
 ) -> None:
@@ -94,7 +90,6 @@ def librarian(
             "advertise": advertise,
             "seeds": seed,
             "profile": profile,
-            "plaintext": plaintext,
         }
     )
 

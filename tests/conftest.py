@@ -64,6 +64,7 @@ def make_config(short_folder: Path) -> MakeConfig:
             "vectors": "off",
             "runtime_dir": short_folder / host / "run",
             "data_dir": short_folder / host / "data",
+            "credentials_dir": short_folder / "credentials",
         }
         return NodeConfig(**(settings | options)).checked()
 

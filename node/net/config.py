@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import platformdirs
 
-from node.net.address import is_loopback, split_address
+from node.net.address import split_address
 from protocol.errors import InvalidInput
 from protocol.names import check_mesh_name
 from protocol.profile import PROFILES, Profile
@@ -46,6 +46,11 @@ def _runtime_dir() -> Path:
         return platformdirs.user_runtime_path("avm-mesh")
 
 
+def _credentials_dir() -> Path:
+    place = home()
+    return place / "credentials" if place else platformdirs.user_data_path("avm-mesh") / "credentials"
+
+
 class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every member needs to know to be one."""
 
@@ -59,21 +64,15 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Router addresses of members on other hosts; those of this host find each other by themselves."""
     profile: Literal["local", "lan", "wan"] = "lan"
     """Which settings of the gossip's knobs, see `protocol.profile`."""
-    plaintext: bool = False
-    """Allow listening off loopback although nothing is encrypted."""
     runtime_dir: Path = msgspec.field(default_factory=_runtime_dir)
     """Folder for sockets and for the register of this host's members; 0700."""
+    credentials_dir: Path = msgspec.field(default_factory=_credentials_dir)
+    """Folder of what proves who is who: `<credentials_dir>/<mesh>`, 0700."""
 
     def checked(self) -> MeshConfig:
         """Raise `InvalidInput` where a setting is none."""
         check_mesh_name(self.mesh)
         host, _ = split_address(self.listen)
-        if not is_loopback(host) and not self.plaintext:
-            raise InvalidInput(
-                "listen",
-                f"{self.listen} can be reached from other hosts, and nothing is encrypted",
-                "listen on 127.0.0.1, or add plaintext (--plaintext) in a network you trust",
-            )
         for seed in self.seeds:
             try:
                 split_address(seed)
@@ -102,6 +101,11 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """Where this mesh's members on this host register."""
         return self.runtime_dir / self.mesh
+
+    @property
+    def credentials(self) -> Path:
+        """Where the files of this mesh's authority and of its agents on this host are."""
+        return self.credentials_dir / self.mesh
 
     @property
     def gossip(self) -> Profile:

@@ -48,7 +48,7 @@ class RealMember:
         self.process: subprocess.Popen[str] | None = None
         self.client: NodeClient | None = None
         self.stopped = False
-        listen = ("--listen", f"tcp://{host.address}:{PORT}", "--plaintext", "--mesh", MESH)
+        listen = ("--listen", f"tcp://{host.address}:{PORT}", "--mesh", MESH)
         found = [word for seed in seeds for word in ("--seed", seed)]
         at = ("--advertise", advertise) if advertise else ()
         self._words = ["node", self.name, *listen, *found, *at, "--log-level", "info"]
