@@ -113,15 +113,15 @@ def load_or_make(
                 f"make another by `avm mesh issue {agent} --replace`",
             )
         if authority is None or not _is_waning(found, clock()):
-            return _in_force(path, _chartered(found, authority), role, clock())
+            return in_force(path, _chartered(found, authority), role, clock())
     with locked(folder):  # Of two processes that come here at once the second finds what the first made.
         found = read(config, agent)
         if found is None:
-            return _in_force(path, _made(config, agent, role, clock), role, clock())
+            return in_force(path, _made(config, agent, role, clock), role, clock())
         authority = _sound_authority(config, clock)
         if authority is not None and _is_waning(found, clock()):
             found = _renewed(config, found, authority)
-        return _in_force(path, _chartered(found, authority), role, clock())
+        return in_force(path, _chartered(found, authority), role, clock())
 
 
 def read(config: MeshConfig, agent: AgentName) -> Credentials | None:
@@ -131,12 +131,21 @@ def read(config: MeshConfig, agent: AgentName) -> Credentials | None:
     return None if content is None else parse(path, content, mesh=config.mesh, agent=agent)
 
 
-def parse(path: Path, content: bytes, *, mesh: str, agent: AgentName | None = None) -> Credentials:
+def parse(
+    path: Path, content: bytes, *, mesh: str | None = None, agent: AgentName | None = None
+) -> Credentials:
     """The credentials in a file. `InvalidInput` where it is damaged, of another mesh or another agent (any
-    agent will do where none is given), or its keys are not those of its certificate. Not whether it expired.
+    will do where none is given), or its keys are not those of its certificate. Not whether it expired.
     """
     found = decoded(path, content, Credentials, fix=_another_file(agent or "NAME"))
+    check(path, found, mesh=mesh, agent=agent)
+    return found
+
+
+def check(path: Path, found: Credentials, *, mesh: str | None = None, agent: AgentName | None = None) -> None:
+    """Of the file `path`: see `parse`."""
     certificate, charter = found.certificate, found.charter
+    mesh = mesh or certificate.mesh
     problem = ""
     if found.mesh != mesh:
         problem = f"is of mesh {found.mesh[:80]!r}, not {mesh!r}"
@@ -150,7 +159,6 @@ def parse(path: Path, content: bytes, *, mesh: str, agent: AgentName | None = No
         problem = "has a charter that its authority did not sign"
     if problem:
         raise InvalidInput(str(path), problem, _another_file(agent or certificate.agent))
-    return found
 
 
 def store(config: MeshConfig, found: Credentials) -> Path:
@@ -232,7 +240,8 @@ def _renewed(config: MeshConfig, found: Credentials, authority: Authority) -> Cr
     return made
 
 
-def _in_force(path: Path, found: Credentials, role: Role, unix_s: float) -> Credentials:
+def in_force(path: Path, found: Credentials, role: Role, unix_s: float) -> Credentials:
+    """These credentials, of the file `path`, where they make a member in `role` now; else `InvalidInput`."""
     certificate = found.certificate
     agent = certificate.agent
     if certificate.serial in found.charter.revoked:

@@ -102,9 +102,13 @@ def test_of_many_that_start_at_once_one_makes_it(tmp_path: Path) -> None:
 
 
 def test_where_none_is_none_is_opened(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+
     assert not Authority.exists(tmp_path)
-    with pytest.raises(NotFound, match="not on this host"):
+    with pytest.raises(InvalidInput, match=r"not on this host; .* where it is lost, restore") as raised:
         Authority.open(tmp_path, "garden")
+
+    assert raised.value.field == str(tmp_path / "authority" / "secret.json")
 
 
 def test_that_of_another_mesh_is_not_opened(authority: Authority, tmp_path: Path) -> None:
@@ -122,6 +126,14 @@ def test_a_name_is_not_given_to_two(authority: Authority) -> None:
     assert raised.value.field == "agent"
     assert "--replace" in raised.value.fix
     assert (authority.folder / "ledger.json").read_bytes() == ledger
+
+
+@pytest.mark.parametrize("keys", [("a", "b"), ("b", "a"), ("a", "a")])
+def test_keys_of_one_agent_are_not_certified_for_another(keys: tuple[str, str], authority: Authority) -> None:
+    issue(authority, A)
+
+    with pytest.raises(InvalidInput, match="keys: are those of agent a"):
+        authority.issue(B, "agent", 10, secret(keys[0]), curve_key(keys[1]), replace=True)
 
 
 def test_of_many_that_ask_for_one_name_at_once_one_gets_it(authority: Authority) -> None:
@@ -281,7 +293,7 @@ def test_whatever_stands_in_a_file_one_line_is_said_of_it(
 ) -> None:
     path = authority.folder / file
     kept = path.read_bytes()
-    cut = data.draw(st.integers(0, len(kept) - 1))
+    cut = int(data.draw(st.floats(0, 1)) * (len(kept) - 1))
     path.write_bytes(data.draw(st.sampled_from([content, kept[:cut], kept[:cut] + content])))
 
     with pytest.raises(MeshError) as raised:

@@ -299,7 +299,7 @@ def test_whatever_stands_in_a_file_one_line_is_said_of_it(
 ) -> None:
     kept = msgspec.json.encode(started(config, A))
     path = path_of(config.credentials, A)
-    cut = data.draw(st.integers(0, len(kept) - 1))
+    cut = int(data.draw(st.floats(0, 1)) * (len(kept) - 1))
     path.write_bytes(data.draw(st.sampled_from([content, kept[:cut], kept[:cut] + content])))
 
     with pytest.raises(MeshError) as raised:
