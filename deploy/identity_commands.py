@@ -77,10 +77,11 @@ def issue(
     """Make an agent's keys and certificate, one file to be copied to its host."""
     from deploy.identities import seeds_of
     from node.net import credentials
-    from node.net.authority import Authority
+    from node.net.authority import Authority, check_days
     from node.net.private_files import locked, write_private
 
     name, wanted = check_agent_name(agent), _role(role)
+    check_days(days)
     config = NodeConfig.load({"mesh": mesh})
     authority = Authority.open(config.credentials, config.mesh)
     path = credentials.path_of(config.credentials, name) if out is None else out.expanduser().absolute()
@@ -120,7 +121,7 @@ def invite(
     """Print one line for a new host to join with, and wait until it has."""
     from deploy.identities import seeds_of
     from node.net.address import is_loopback, split_address
-    from node.net.authority import MAX_DAYS, Authority
+    from node.net.authority import Authority, check_days
     from node.net.enrolment import Invitation, Line, serve
     from node.net.zeromq.enrolment import EnrolmentListener
 
@@ -128,8 +129,7 @@ def invite(
     name, wanted = check_agent_name(agent), _role(role)
     if not 0 < minutes <= MAX_MINUTES:
         raise InvalidInput("minutes", f"{minutes:g} is out of range", f"use up to {MAX_MINUTES}")
-    if not 1 <= days <= MAX_DAYS:
-        raise InvalidInput("days", f"{days} is out of range", f"use 1 to {MAX_DAYS}")
+    check_days(days)
     config = NodeConfig.load({"mesh": mesh, "listen": listen, "advertise": advertise})
     authority = Authority.open(config.credentials, config.mesh)
     if not replace:

@@ -166,8 +166,7 @@ class Authority:
         issued for it is revoked instead.
         """
         check_agent_name(agent)
-        if not 0 < days <= MAX_DAYS:
-            raise InvalidInput("days", f"{days:g} is out of range", f"use 1 to {MAX_DAYS}")
+        check_days(days)
         with locked(self.folder):
             charter, ledger, now = self.charter(), self._ledger(), self._now()
             keys = (verify_key, curve_key)
@@ -330,6 +329,12 @@ def _check_free(agent: AgentName, held: list[Issued], ledger: _Ledger, charter: 
         raise InvalidInput(
             "agent", f"{agent} was revoked", f"admit it again by `avm mesh issue {agent} --replace`"
         )
+
+
+def check_days(days: float) -> None:
+    """Raise `InvalidInput` where a certificate cannot hold for so many."""
+    if not 0 < days <= MAX_DAYS:
+        raise InvalidInput("days", f"{days:g} is out of range", f"use 1 to {MAX_DAYS}")
 
 
 def fingerprint(public: bytes) -> str:

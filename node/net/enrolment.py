@@ -215,7 +215,7 @@ def join(
 
     Raises `PeerSilent` where nobody answers, or what the other side refuses it for.
     """
-    with EnrolmentCall(line.address, line.key) as call:
+    with EnrolmentCall(line.address, line.key, timeout_s=ANSWER_S) as call:
 
         def ask(verify_key: bytes = b"", curve_key: bytes = b"", *, stored: bool = False) -> Reply:
             frame = _encoder.encode(Request(1, line.secret, mesh or "", verify_key, curve_key, stored))

@@ -9,6 +9,7 @@ Whoever does not know that key gets no frame through CURVE's handshake, and is c
 from __future__ import annotations
 
 import math
+import socket
 import time
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +25,7 @@ MAX_REQUEST_BYTES: Final = 1024
 """A request has some 200; CURVE's handshake, which is bounded alike, some 500."""
 MAX_REPLY_BYTES: Final = 128 * 1024
 _HANDSHAKE_MS: Final = 3000
+_OVER: Final = "the invitation is over, the line is not whole, or a firewall is between; ask for a new line"
 _WAITING: Final = 8  # Frames that wait in one connection.
 _GOODBYE_MS: Final = 500  # At closing, so long for the last reply.
 
@@ -76,8 +78,15 @@ class EnrolmentListener:
 class EnrolmentCall:
     """The connection of a new host to who invited it."""
 
-    def __init__(self, address: str, key: bytes) -> None:
+    def __init__(self, address: str, key: bytes, *, timeout_s: float) -> None:
+        """Raises `PeerSilent` where nobody listens there: ZeroMQ would try again for ever and not say why."""
         self._address = address
+        host, port = split_address(address)
+        try:
+            socket.create_connection((host.strip("[]"), port), timeout_s).close()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise PeerSilent(f"{address} cannot be reached ({why}): {_OVER}") from None
         public, secret = zmq.curve_keypair()
         self._context = open_context()
         try:
@@ -101,10 +110,7 @@ class EnrolmentCall:
             self._dealer.send(frame)
             if self._dealer.poll(max(0, math.ceil((end - time.monotonic()) * 1000))):
                 return self._dealer.recv()
-        raise PeerSilent(
-            f"{self._address} did not answer within {timeout_s:g} s: the invitation is over, the line is not "
-            "whole, or a firewall is between; ask for a new line"
-        )
+        raise PeerSilent(f"{self._address} did not answer within {timeout_s:g} s: {_OVER}")
 
     def close(self) -> None:
         """What was sent last has a moment to leave. May be called twice."""
