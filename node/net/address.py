@@ -1,10 +1,12 @@
-"""Addresses to listen on and to connect to: `tcp://host:port`."""
+"""Addresses: `tcp://host:port` to listen on, and with `#` and the key of who listens there to connect to."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 
 from protocol.errors import InvalidInput
+
+_KEY_BYTES = 32
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -20,6 +22,28 @@ def split_address(address: str) -> tuple[str, int]:
     ):
         raise InvalidInput("listen", f"{address[:80]!r} is no address", "write it as tcp://127.0.0.1:7700")
     return host, int(port)
+
+
+def with_key(address: str, key: bytes) -> str:
+    """The address that others connect to: `key` has 32 bytes."""
+    return f"{address}#{key.hex()}"
+
+
+def split_key(address: str) -> tuple[str, bytes]:
+    """Address and key of `tcp://host:port#` and 64 hex digits; `InvalidInput` where it is no such thing."""
+    bare, _, digits = address.partition("#")
+    try:
+        split_address(bare)
+        key = bytes.fromhex(digits)
+    except ValueError:  # InvalidInput is one.
+        key = b""
+    if len(key) != _KEY_BYTES or len(digits) != 2 * _KEY_BYTES:
+        raise InvalidInput(
+            "seeds",
+            f"{address[:120]!r} is no address with a key",
+            "copy the address of a member as avm status shows it: tcp://host:port#key",
+        )
+    return bare, key
 
 
 def is_loopback(host: str) -> bool:

@@ -35,7 +35,7 @@ Decision = Literal["answered", "refused"]
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One decision. `at`: seconds since 1970. `question`: the first 200 characters of what was asked. `gave`:
-    how many memories were quoted or agents named, `paths` the first 20 of the memories; `reason` of a refusal.
+    how many memories were quoted or agents named; `paths`: the first 20 of them; `reason` of a refusal.
     """
 
     at: float

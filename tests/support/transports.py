@@ -9,8 +9,8 @@ from typing import Protocol
 
 from node.net.simnet import SimMesh, SimTransport
 from node.net.transport import Received, Transport
-from node.net.zeromq import ZmqTransport
 from protocol.names import AgentName
+from tests.support.sockets import OpenTransport
 
 _STEP_S = 0.01
 _STEPS = 1000
@@ -81,11 +81,11 @@ class ZmqWorld:
 
     def __init__(self) -> None:
         self.received: dict[str, list[Received]] = defaultdict(list)
-        self._transports: dict[str, ZmqTransport] = {}
+        self._transports: dict[str, OpenTransport] = {}
 
     def member(self, name: str) -> Transport:
         """See `World`."""
-        self._transports[name] = ZmqTransport("tcp://127.0.0.1:0")
+        self._transports[name] = OpenTransport()
         return self._transports[name]
 
     def step(self) -> None:

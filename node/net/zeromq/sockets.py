@@ -15,6 +15,8 @@ import socket
 
 import zmq
 
+from node.net.address import split_key
+from node.net.keys import Keys
 from protocol.errors import AddressInUse, InvalidInput
 from protocol.wire import MAX_FRAME_BYTES
 
@@ -28,6 +30,12 @@ SUBSCRIPTION_BYTES = 512
 """Ours is empty; a handshake needs some 100 bytes, 500 with keys."""
 _SOCKETS = 8192  # ZeroMQ's own default of 1,023 is less than the members a mesh may have.
 
+ROUTER_DOMAIN, PUBLISHER_DOMAIN = b"router", b"publisher"
+"""What ZAP calls our two doors, see admission.py."""
+_HANDSHAKE_MS = 10_000
+# Who has not finished its handshake within this is hung up on. Higher forgives slower networks and members
+# that are slow to be introduced, and holds a descriptor of who says nothing for longer.
+_CURVE_BYTES = 33  # Around each frame: its command, nonce, flags, and the code that proves it.
 _IN_LINE = 512  # Connections that the system keeps until we take them in: all members may come at once.
 _CONNECT_MS = 3000
 # A connection that is not made within this is begun anew. TCP alone asks again after 1, 2, 4, 8, 16 s …:
@@ -51,7 +59,7 @@ def open_context() -> Context:
     return context
 
 
-def open_socket(context: Context, kind: int, limit_bytes: int = MAX_FRAME_BYTES) -> Socket:
+def open_socket(context: Context, kind: int, limit_bytes: int) -> Socket:
     """A socket that never holds more than its bounds. Raises `ZMQError` where no descriptors are left."""
     opened: Socket = context.socket(kind)
     opened.setsockopt(zmq.LINGER, 0)
@@ -69,26 +77,41 @@ def open_socket(context: Context, kind: int, limit_bytes: int = MAX_FRAME_BYTES)
     return opened
 
 
-def connect(context: Context, kind: int, address: str) -> Socket:
-    """A socket of ours to `address`. Raises `ZMQError`, and leaves nothing open then."""
-    opened = open_socket(context, kind)
-    try:
-        if "[" in address:
-            opened.setsockopt(zmq.IPV6, 1)
-        opened.connect(address)
-    except zmq.ZMQError:
-        opened.close(0)
-        raise
+def open_door(context: Context, kind: int, keys: Keys, domain: bytes, limit_bytes: int) -> Socket:
+    """A socket that others connect to, by CURVE alone; who may, ZAP is asked for `domain`."""
+    opened = open_socket(context, kind, limit_bytes + _CURVE_BYTES)
+    opened.setsockopt(zmq.CURVE_SERVER, 1)
+    opened.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    opened.setsockopt(zmq.ZAP_DOMAIN, domain)
+    opened.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     return opened
 
 
-def bind(bound: Socket, host: str, port: int, advertise: str) -> tuple[str, int]:
-    """Listen at `host`, at any port where it is 0: the address that others reach us at, and the descriptor.
+def connect(context: Context, kind: int, address: str, keys: Keys) -> tuple[Socket, bytes]:
+    """A socket of ours to `address`, and the key of who listens there, which it names. Raises `ZMQError`, or
+    `InvalidInput` where it names none, and leaves nothing open then.
+    """
+    bare, theirs = split_key(address)
+    opened = open_socket(context, kind, MAX_FRAME_BYTES + _CURVE_BYTES)
+    try:
+        opened.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        opened.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        opened.setsockopt(zmq.CURVE_SERVERKEY, theirs)
+        if "[" in bare:
+            opened.setsockopt(zmq.IPV6, 1)
+        opened.connect(bare)
+    except zmq.ZMQError:
+        opened.close(0)
+        raise
+    return opened, theirs
 
-    Who listens is a socket of ours that ZeroMQ is given, so that we can hang up on who stands in line.
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listener at `host`, at any port where it is 0. It is ours, so that we can hang up on who stands in
+    line, and give it to one socket of ZeroMQ's after the other. Raises `AddressInUse` or `InvalidInput`.
     """
     try:
-        listener = _listen(host, port)
+        return _listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(
@@ -100,13 +123,16 @@ def bind(bound: Socket, host: str, port: int, advertise: str) -> tuple[str, int]
             f"cannot listen on tcp://{host}:{port} ({error.strerror})",
             "use an address of this host",
         ) from None
-    with listener:
-        actual = listener.getsockname()[1]
-        if listener.family == socket.AF_INET6:
-            bound.setsockopt(zmq.IPV6, 1)
-        bound.setsockopt(zmq.USE_FD, listener.fileno())
-        bound.bind(f"tcp://{host}:{actual}")
-        return f"tcp://{advertise or host}:{actual}", listener.detach()
+
+
+def bind(bound: Socket, listener: socket.socket) -> None:
+    """Take in who comes to `listener`."""
+    host, port = listener.getsockname()[:2]
+    if listener.family == socket.AF_INET6:
+        bound.setsockopt(zmq.IPV6, 1)
+        host = f"[{host.partition('%')[0]}]"
+    bound.setsockopt(zmq.USE_FD, listener.dup().detach())  # It closes what it is given.
+    bound.bind(f"tcp://{host}:{port}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """The sockets of one member, and their descriptors.
 
+    ROUTER  inside    who may connect, see admission.py
     XPUB    bound     what we publish
     SUB     a member  what it publishes: a source with a name, that can be dropped
     ROUTER  bound     direct frames in, and the replies to them out
@@ -33,11 +34,15 @@ import msgspec
 import zmq
 
 from node.net.address import split_address
+from node.net.keys import Keys
 from node.net.transport import Received, TransportStatistics
+from node.net.zeromq.admission import Admission
 from node.net.zeromq.descriptors import DEALERS, DescriptorGuard, descriptor_limit, descriptors_open
 from node.net.zeromq.sockets import (
     MAX_CONTROL_FRAME_BYTES,
+    PUBLISHER_DOMAIN,
     QUEUE_FRAMES,
+    ROUTER_DOMAIN,
     SUBSCRIPTION_BYTES,
     Socket,
     bind,
@@ -45,10 +50,14 @@ from node.net.zeromq.sockets import (
     connect,
     is_readable,
     open_context,
+    open_door,
+    open_listener,
     open_socket,
 )
 from protocol.effects import Route
+from protocol.errors import InvalidInput
 from protocol.names import AgentName
+from protocol.wire import MAX_FRAME_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +69,7 @@ _COLLECT_S = 0.1
 # that comes right behind other frames is late by as much. Higher saves little more.
 _COLLECT_FROM = 32  # Members heard. Below, so few come in that time that looking again costs as much.
 _DRAIN = 64  # Frames taken from one socket before the others have their turn.
+_PARTS = 2  # Of a message: the way back and the frame.
 _GOODBYE_MS = 200  # At closing, so long for the last frames published.
 _ALARM, _PUBLISHED = "alarm", "published"
 
@@ -77,13 +87,15 @@ class ZmqTransport:
     `wait` is called by one thread; every other method by whoever holds the owner's lock.
     """
 
-    def __init__(self, listen: str, *, advertise: str = "", control_path: str = "") -> None:
+    def __init__(self, listen: str, *, keys: Keys, advertise: str = "", control_path: str = "") -> None:
         """`listen`: `tcp://host:port`, port 0 for any; the publisher takes the port after it, or any.
 
+        `keys`: ours; every tcp socket speaks CURVE with them.
         `advertise`: the host that others reach us at, where it is not the one we listen on.
         `control_path`: where commands come in; none where empty.
         """
         host, port = split_address(listen)
+        self._keys = keys
         self._context = open_context()
         self._selector = selectors.DefaultSelector()
         self._waker, self._alarm = socket.socketpair()
@@ -101,16 +113,21 @@ class ZmqTransport:
         """When the published frames that wait are looked at; None where each of them wakes us."""
         self._hearers = self._overflows = self._refused = 0
         self._guard = DescriptorGuard(())
+        self._listeners: list[socket.socket] = []
         try:
-            self._router = open_socket(self._context, zmq.ROUTER)
+            self._admission = Admission(self._context, keys)
+            self._router = open_door(self._context, zmq.ROUTER, keys, ROUTER_DOMAIN, MAX_FRAME_BYTES)
             self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            self._publisher = open_socket(self._context, zmq.XPUB, SUBSCRIPTION_BYTES)
-            self._publisher.setsockopt(zmq.XPUB_NODROP, 1)
-            self._publisher.setsockopt(zmq.XPUB_VERBOSER, 1)  # Tell of each that comes or goes: `_hearers`.
-            self.router_address, first = bind(self._router, host, port, advertise)
-            self.publisher_address, second = bind(self._publisher, host, port + 1 if port else 0, advertise)
+            self._publisher = self._open_publisher()
+            self._listeners = [open_listener(host, port)]
+            self._listeners.append(open_listener(host, port + 1 if port else 0))
+            bind(self._router, self._listeners[0])
+            bind(self._publisher, self._listeners[1])
+            self.router_address, self.publisher_address = (
+                f"tcp://{advertise or host}:{listener.getsockname()[1]}" for listener in self._listeners
+            )
             self._guard.close()
-            self._guard = DescriptorGuard((first, second))
+            self._guard = DescriptorGuard([listener.fileno() for listener in self._listeners])
             self._control: Socket | None = None
             if control_path:
                 self._control = open_socket(self._context, zmq.ROUTER, MAX_CONTROL_FRAME_BYTES)
@@ -121,7 +138,8 @@ class ZmqTransport:
         self._selector.register(self._alarm, selectors.EVENT_READ, _ALARM)
         if self._can_collect:
             self._selector.register(self._published, selectors.EVENT_READ, _PUBLISHED)
-        self._watch(self._router, lambda: self._receive_routed(self._router, "router:"))
+        self._watch(self._admission.socket, self._receive_requests)
+        self._watch(self._router, self._receive_routed)
         self._watch(self._publisher, self._receive_subscriptions)
         if self._control is not None:
             self._watch(self._control, self._receive_control)
@@ -153,7 +171,10 @@ class ZmqTransport:
             else:
                 sent_on = self._dealer_to(route)
                 sent_on.send(frame, zmq.NOBLOCK)
-        except zmq.ZMQError as error:  # Full, gone, or no address at all: a lost frame, as any other.
+        except (
+            zmq.ZMQError,
+            InvalidInput,
+        ) as error:  # Full, gone, no address: a lost frame.
             self._refused += 1
             _log.debug("could not send to %s: %s", route, error)
             return False
@@ -169,15 +190,27 @@ class ZmqTransport:
             return
         self.unsubscribe(agent)
         try:
-            subscriber = connect(self._context, zmq.SUB, address)
-        except zmq.ZMQError as error:  # No such address, or no descriptors left: `Sync` has to do.
+            subscriber, key = connect(self._context, zmq.SUB, address, self._keys)
+        except (
+            zmq.ZMQError,
+            InvalidInput,
+        ) as error:  # No such address, or no descriptors left: `Sync` has to do.
             level = logging.DEBUG if self._unheard else logging.WARNING  # The first tells it all.
             _log.log(level, "cannot subscribe to %s at %s: %s", agent, address, error)
             self._unheard[agent] = address
             return
         subscriber.setsockopt(zmq.SUBSCRIBE, b"")
         self._subscriptions[agent] = (address, subscriber)
-        self._watch(subscriber, lambda: self._receive_published(subscriber, agent), published=True)
+        self._watch(subscriber, lambda: self._receive_published(subscriber, agent, key), published=True)
+
+    def cut_off(self) -> None:
+        """See `Transport`: every connection to our publisher is closed, and made again by who may."""
+        self._unwatch(self._publisher)
+        self._publisher.close(0)
+        self._hearers = 0
+        self._publisher = self._open_publisher()
+        bind(self._publisher, self._listeners[1])
+        self._watch(self._publisher, self._receive_subscriptions)
 
     def unsubscribe(self, agent: AgentName) -> None:
         """See `Transport`."""
@@ -208,6 +241,7 @@ class ZmqTransport:
         self._unsure, self._ready = set(), []
         for receiver in receivers:
             yield from receiver()
+        self._admission.look()
         if self._guard.look():
             self._tidy()
 
@@ -238,8 +272,8 @@ class ZmqTransport:
         self._selector.close()
         self._published.close()
         self._guard.close()
-        for alarm in (self._waker, self._alarm):
-            alarm.close()
+        for ours in (self._waker, self._alarm, *self._listeners):
+            ours.close()
         self._context.destroy(linger=_GOODBYE_MS)
 
     def statistics(self) -> TransportStatistics:
@@ -260,14 +294,22 @@ class ZmqTransport:
 
     # -- inside
 
+    def _open_publisher(self) -> Socket:
+        opened = open_door(self._context, zmq.XPUB, self._keys, PUBLISHER_DOMAIN, SUBSCRIPTION_BYTES)
+        opened.setsockopt(zmq.XPUB_NODROP, 1)
+        opened.setsockopt(zmq.XPUB_VERBOSER, 1)  # Tell of each that comes or goes: `_hearers`.
+        return opened
+
     def _dealer_to(self, address: str) -> Socket:
         known = self._dealers.pop(address, None)
-        dealer = connect(self._context, zmq.DEALER, address) if known is None else known[0]
+        if known is not None:
+            self._dealers[address] = known[0], time.monotonic()
+            return known[0]
+        dealer, key = connect(self._context, zmq.DEALER, address, self._keys)
         self._dealers[address] = dealer, time.monotonic()
-        if known is None:
-            self._watch(dealer, lambda: self._receive_replies(dealer, address))
-            if len(self._dealers) > DEALERS:
-                self._close_dealer()
+        self._watch(dealer, lambda: self._receive_replies(dealer, address, key))
+        if len(self._dealers) > DEALERS:
+            self._close_dealer()
         return dealer
 
     def _close_dealer(self) -> None:
@@ -309,42 +351,58 @@ class ZmqTransport:
             self._unsure.add(self._readers[sent_on][0])
             self.wake()
 
-    def _drained(self, opened: Socket) -> Iterator[list[bytes]]:
-        """What is there to read, up to a bound; what is left over is taken up at the next wait."""
+    def _drained(self, opened: Socket) -> Iterator[list[zmq.Frame]]:
+        """What is there to read, up to a bound; what is left over is taken up at the next wait. Of a message
+        of many parts only so many are kept that it can be told from a right one.
+        """
         for _ in range(_DRAIN):
             if opened.closed or not is_readable(opened):
                 return
             try:
-                yield opened.recv_multipart(zmq.NOBLOCK)
+                parts = [opened.recv(zmq.NOBLOCK, copy=False)]
+                while parts[-1].more:
+                    part = opened.recv(zmq.NOBLOCK, copy=False)
+                    parts[_PARTS:] = [part]
             except zmq.Again:
                 return
+            yield parts
         known = self._readers.get(opened)
         if known is not None:  # Whoever took the last frame may have closed the socket.
             self._unsure.add(known[0])
 
-    def _receive_routed(self, router: Socket, kind: str) -> Iterator[Received]:
-        for parts in self._drained(router):
+    def _receive_requests(self) -> Iterator[Received]:
+        self._admission.serve()
+        self._touched(self._admission.socket)
+        yield from ()
+
+    def _receive_routed(self) -> Iterator[Received]:
+        for parts in self._drained(self._router):
             if len(parts) == 2:
-                yield Received(parts[1], route=Route(kind + parts[0].hex()))
+                key = bytes.fromhex(str(parts[1].get("User-Id")))
+                yield Received(parts[1].bytes, route=Route("router:" + parts[0].bytes.hex()), key=key)
 
     def _receive_control(self) -> Iterator[ControlReceived]:
         assert self._control is not None
         for parts in self._drained(self._control):
             if len(parts) == 2:
-                yield ControlReceived(parts[1], Route("control:" + parts[0].hex()))
+                yield ControlReceived(parts[1].bytes, Route("control:" + parts[0].bytes.hex()))
 
-    def _receive_replies(self, dealer: Socket, address: str) -> Iterator[Received]:
+    def _receive_replies(self, dealer: Socket, address: str, key: bytes) -> Iterator[Received]:
         for parts in self._drained(dealer):
             if len(parts) == 1:
-                yield Received(parts[0], route=Route(address))
+                yield Received(parts[0].bytes, route=Route(address), key=key)
 
-    def _receive_published(self, subscriber: Socket, agent: AgentName) -> Iterator[Received]:
+    def _receive_published(self, subscriber: Socket, agent: AgentName, key: bytes) -> Iterator[Received]:
         for parts in self._drained(subscriber):
             if len(parts) == 1:
-                yield Received(parts[0], publisher=agent)
+                yield Received(parts[0].bytes, publisher=agent, key=key)
 
     def _receive_subscriptions(self) -> Iterator[Received]:
         for parts in self._drained(self._publisher):
-            if parts[0] in (b"\x01", b"\x00"):  # Others hear nothing, as every frame begins with its version.
-                self._hearers += 1 if parts[0] == b"\x01" else -1
+            wish = parts[0].bytes
+            if wish in (b"\x01", b"\x00"):  # Others hear nothing, as every frame begins with its version.
+                self._hearers += 1 if wish == b"\x01" else -1
+            elif self._admission.is_enough(bytes.fromhex(str(parts[0].get("User-Id")))):
+                _log.warning("hung up on a member that subscribes to what nobody publishes")
+                self.cut_off()
             yield from ()

@@ -25,6 +25,7 @@ from protocol.names import AgentName
 from protocol.profile import PROFILES, Profile
 from tests.support.endpoints import running
 from tests.support.settings import MakeConfig
+from tests.support.sockets import OpenTransport, connect
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.processes
@@ -47,12 +48,12 @@ def slow(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str) -> zm
     opened.setsockopt(zmq.RCVBUF, 4096)
     if kind == zmq.SUB:
         opened.setsockopt(zmq.SUBSCRIBE, b"")
-    opened.connect(address)
+    connect(opened, address)
     return opened
 
 
 def test_one_that_hears_us_and_never_reads_holds_up_nobody_and_costs_a_bounded_memory() -> None:
-    publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    publisher, hearer = OpenTransport(), OpenTransport()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         deaf = slow(context, zmq.SUB, publisher.publisher_address)
@@ -78,7 +79,7 @@ def test_one_that_hears_us_and_never_reads_holds_up_nobody_and_costs_a_bounded_m
 
 
 def test_one_that_asks_and_never_reads_loses_its_answers_and_they_are_counted() -> None:
-    transport = ZmqTransport(LOOPBACK)
+    transport = OpenTransport()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         asker = slow(context, zmq.DEALER, transport.router_address)
@@ -101,7 +102,7 @@ def test_one_that_asks_and_never_reads_loses_its_answers_and_they_are_counted() 
 
 
 def test_who_hears_us_is_counted_as_they_come_and_go() -> None:
-    publisher, first, second = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    publisher, first, second = OpenTransport(), OpenTransport(), OpenTransport()
     try:
         for hearer in (first, second):
             hearer.subscribe(A, publisher.publisher_address)
@@ -120,7 +121,7 @@ def test_what_is_published_by_many_is_left_to_collect_and_direct_frames_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(zeromq, "_COLLECT_FROM", 1)
-    publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    publisher, hearer = OpenTransport(), OpenTransport()
     try:
         hearer.subscribe(A, publisher.publisher_address)
         wait_for(lambda: take(publisher) or publisher.statistics().hearers == 1)
@@ -149,7 +150,7 @@ def test_what_is_published_by_many_is_left_to_collect_and_direct_frames_are_not(
 def test_below_some_members_heard_every_frame_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zeromq, "_COLLECT_FROM", 2)
     monkeypatch.setattr(zeromq, "_COLLECT_S", 3600.0)
-    publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    publisher, hearer = OpenTransport(), OpenTransport()
     try:
         hearer.subscribe(A, publisher.publisher_address)
         wait_for(lambda: take(publisher) or publisher.statistics().hearers == 1)
@@ -163,7 +164,7 @@ def test_below_some_members_heard_every_frame_is_taken_at_once(monkeypatch: pyte
 
 def test_connections_that_are_not_used_are_closed_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zeromq, "_UNUSED_S", 0.0)
-    transport, peer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    transport, peer = OpenTransport(), OpenTransport()
     try:
         assert transport.send(Route(peer.router_address), b"once")
         wait_for(lambda: take(peer))
@@ -182,7 +183,7 @@ def test_a_member_that_could_not_be_heard_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    publisher, hearer = ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    publisher, hearer = OpenTransport(), OpenTransport()
     try:
         with monkeypatch.context() as scarce:
 
@@ -203,8 +204,8 @@ def test_a_member_that_could_not_be_heard_is_tried_again(
 
 
 def test_a_member_started_again_at_its_port_is_heard_and_answered_again() -> None:
-    other = ZmqTransport(LOOPBACK)
-    first = ZmqTransport(LOOPBACK)
+    other = OpenTransport()
+    first = OpenTransport()
     address, hears = first.router_address, first.publisher_address
     other.subscribe(A, hears)
     try:
@@ -214,14 +215,11 @@ def test_a_member_started_again_at_its_port_is_heard_and_answered_again() -> Non
         first.close()
 
         # The publisher's port is any other's as well, so both are asked for by number.
-        port = int(address.rpartition(":")[2])
         with pytest.MonkeyPatch.context() as same_ports:
-            bind = sockets.bind
-            ports = iter((port, int(hears.rpartition(":")[2])))
-            same_ports.setattr(
-                zeromq, "bind", lambda bound, host, _, advertise: bind(bound, host, next(ports), advertise)
-            )
-            second = ZmqTransport(LOOPBACK)
+            listen = sockets.open_listener
+            ports = iter(int(one.partition("#")[0].rpartition(":")[2]) for one in (address, hears))
+            same_ports.setattr(zeromq, "open_listener", lambda host, _: listen(host, next(ports)))
+            second = OpenTransport(pair=first.pair)
         try:
             # Who hears it asks to again by itself, but in its own thread: it has to look.
             wait_for(lambda: take(other) or take(second) or second.statistics().hearers == 1)
@@ -236,7 +234,7 @@ def test_a_member_started_again_at_its_port_is_heard_and_answered_again() -> Non
 
 @pytest.mark.parametrize("kind", [zmq.DEALER, zmq.PUB, zmq.REQ])
 def test_random_bytes_of_any_shape_never_hold_up_a_transport(kind: int) -> None:
-    rng, transport, peer = Random(kind), ZmqTransport(LOOPBACK), ZmqTransport(LOOPBACK)
+    rng, transport, peer = Random(kind), OpenTransport(), OpenTransport()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         strangers = [context.socket(kind) for _ in range(2)]
@@ -244,7 +242,7 @@ def test_random_bytes_of_any_shape_never_hold_up_a_transport(kind: int) -> None:
         for stranger, address in zip(strangers, addresses, strict=True):
             stranger.setsockopt(zmq.LINGER, 0)
             stranger.setsockopt(zmq.SNDTIMEO, 100)
-            stranger.connect(address)
+            connect(stranger, address)
             for _ in range(200):
                 parts = [rng.randbytes(rng.choice((0, 1, 30, 1000))) for _ in range(rng.randint(1, 4))]
                 try:
@@ -286,7 +284,7 @@ def test_what_a_member_misses_because_it_hears_late_is_made_good_by_sync(
 CHILD = """
 import json, os, resource, socket, sys, time, logging
 logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
-from node.net.zeromq import ZmqTransport
+from tests.support.sockets import OpenTransport
 from protocol.effects import Route
 from protocol.names import AgentName
 
@@ -298,11 +296,11 @@ def turn(seconds, *transports):
             came += [got.frame for got in one.received()]
     return came
 
-mine, friend = ZmqTransport("tcp://127.0.0.1:0"), ZmqTransport("tcp://127.0.0.1:0")
+mine, friend = OpenTransport(), OpenTransport()
 mine.subscribe(AgentName("friend"), friend.publisher_address)
 friend.send(Route(mine.router_address), b"hello")
 turn(0.5, mine, friend)
-host, port = "127.0.0.1", int(mine.router_address.rpartition(":")[2])
+host, port = "127.0.0.1", int(mine.router_address.partition("#")[0].rpartition(":")[2])
 strangers = [socket.socket() for _ in range(5)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20,) * 2)
 taken = []
