@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec import Meta
 
 from node.net.authority import DAYS, Authority, Clock, recovery
 from node.net.config import MeshConfig
+from node.net.keys import public_of
 from node.net.private_files import Damaged, decoded, locked, make_private_folder, read_private, write_private
 from protocol.errors import InvalidInput
 from protocol.identity import DAY_S, Signer, flaw_of, verify
@@ -46,14 +46,14 @@ Seed = Annotated[
 ]
 
 
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
+class PrivateKeys(msgspec.Struct, frozen=True, kw_only=True):
     """The private keys of an agent: the Ed25519 seed that it signs with, the X25519 key of its sockets."""
 
     sign_secret: Secret
     curve_secret: Secret
 
     @classmethod
-    def drawn(cls) -> Keys:
+    def drawn(cls) -> PrivateKeys:
         """New ones."""
         return cls(sign_secret=secrets.token_bytes(32), curve_secret=secrets.token_bytes(32))
 
@@ -65,10 +65,10 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def curve_key(self) -> bytes:
         """What others know our sockets by."""
-        return X25519PrivateKey.from_private_bytes(self.curve_secret).public_key().public_bytes_raw()
+        return public_of(self.curve_secret)
 
 
-class Credentials(Keys, frozen=True, kw_only=True):
+class Credentials(PrivateKeys, frozen=True, kw_only=True):
     """Of one agent. `authority` is the public key of the mesh's, `charter` the newest that is known here,
     `seeds` members that ran where it was issued: `tcp://host:port#key`, the key of the sockets in hex.
     """
@@ -190,12 +190,12 @@ def issue(
     role: Role,
     days: float = DAYS,
     *,
-    keys: Keys | None = None,
+    keys: PrivateKeys | None = None,
     seeds: tuple[str, ...] = (),
     replace: bool = False,
 ) -> Credentials:
     """New credentials of `agent`, for new keys unless some are given; see `Authority.issue`."""
-    own = keys or Keys.drawn()
+    own = keys or PrivateKeys.drawn()
     certificate = authority.issue(agent, role, days, own.verify_key, own.curve_key, replace=replace)
     return Credentials(
         mesh=authority.mesh,

@@ -31,7 +31,7 @@ from msgspec import Meta
 
 from node.net.address import split_address
 from node.net.authority import Authority
-from node.net.credentials import MAX_SEEDS, Keys, Seed
+from node.net.credentials import MAX_SEEDS, PrivateKeys, Seed
 from node.net.zeromq.enrolment import EnrolmentCall, EnrolmentListener
 from protocol.errors import InvalidInput, MeshError, PeerRefused, PeerSilent, from_code
 from protocol.messages import Body, Certificate, Charter, Name, PublicKey, Role
@@ -204,7 +204,7 @@ def _over(invitation: Invitation, kind: type[MeshError], why: str) -> MeshError:
 
 def join(
     line: Line,
-    keys: Keys,
+    keys: PrivateKeys,
     *,
     mesh: str | None,
     accept: Callable[[Offer], None],

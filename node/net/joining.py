@@ -16,7 +16,7 @@ from node.net.authority import Authority, Clock, fingerprint
 from node.net.config import MeshConfig
 from node.net.credentials import (
     Credentials,
-    Keys,
+    PrivateKeys,
     agents_of,
     check,
     in_force,
@@ -53,7 +53,7 @@ def join_by_line(
     config: C, line: Line, *, mesh: str | None, replace: bool, clock: Clock = time.time
 ) -> tuple[C, Credentials]:
     """Draw keys here, have them certified where `line` leads, and store that. As `join_by_file` otherwise."""
-    keys = Keys.drawn()
+    keys = PrivateKeys.drawn()
     kept: list[tuple[C, Credentials]] = []
 
     def accept(offer: Offer) -> None:

@@ -335,7 +335,7 @@ def test_only_the_last_certificate_of_an_agent_is_warned_of(short_folder: Path) 
     config = NodeConfig(credentials_dir=short_folder / "c", runtime_dir=short_folder / "r")
     clock = time.time
     authority = Authority.create(config.credentials, "default", clock=clock)
-    keys = credentials.Keys.drawn()
+    keys = credentials.PrivateKeys.drawn()
     for days in (10.0, 100.0):
         credentials.issue(authority, AgentName("a"), "agent", days, keys=keys)
 

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Final, Self
 
 import zmq
-import zmq.utils.z85
 
 from node.net.address import split_address
-from node.net.zeromq.sockets import Socket, bind, open_context, open_socket
+from node.net.keys import make_pair
+from node.net.zeromq.sockets import Socket, bind, open_context, open_listener, open_socket
 from protocol.errors import InvalidInput, PeerSilent
 
 MAX_REQUEST_BYTES: Final = 1024
@@ -36,8 +36,7 @@ class EnrolmentListener:
     def __init__(self, listen: str, *, advertise: str = "") -> None:
         """Raises `AddressInUse` or `InvalidInput` where it cannot listen there."""
         host, port = split_address(listen)
-        public, secret = zmq.curve_keypair()
-        self.key: bytes = zmq.utils.z85.decode(public)
+        self.key, secret = make_pair()
         self._context = open_context()
         try:
             self._router = open_socket(self._context, zmq.ROUTER, MAX_REQUEST_BYTES)
@@ -46,7 +45,9 @@ class EnrolmentListener:
             self._router.setsockopt(zmq.SNDHWM, _WAITING)
             self._router.setsockopt(zmq.CURVE_SERVER, 1)
             self._router.setsockopt(zmq.CURVE_SECRETKEY, secret)
-            self.address, _ = bind(self._router, host, port, advertise)
+            with open_listener(host, port) as listener:
+                bind(self._router, listener)
+                self.address = f"tcp://{advertise or host}:{listener.getsockname()[1]}"
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -87,7 +88,7 @@ class EnrolmentCall:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise PeerSilent(f"{address} cannot be reached ({why}): {_OVER}") from None
-        public, secret = zmq.curve_keypair()
+        public, secret = make_pair()
         self._context = open_context()
         try:
             self._dealer: Socket = open_socket(self._context, zmq.DEALER, MAX_REPLY_BYTES)

@@ -20,7 +20,7 @@ from node.config import NodeConfig
 from node.net.authority import Authority
 from node.net.credentials import (
     Credentials,
-    Keys,
+    PrivateKeys,
     agents_of,
     issue,
     load_or_make,
@@ -90,7 +90,7 @@ def test_an_agent_may_be_named_like_any_file_of_the_authority(config: NodeConfig
 
 
 def test_the_socket_keys_are_those_of_zeromq() -> None:
-    keys = Keys.drawn()
+    keys = PrivateKeys.drawn()
 
     public = zmq.curve_public(zmq.utils.z85.encode(keys.curve_secret))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from node.net import enrolment
 from node.net.authority import Authority
-from node.net.credentials import Keys
+from node.net.credentials import PrivateKeys
 from node.net.enrolment import MAX_WRONG, Admission, Invitation, Line, Offer, Request, join, parse_line, serve
 from node.net.zeromq import enrolment as sockets
 from node.net.zeromq.enrolment import MAX_REQUEST_BYTES, EnrolmentListener
@@ -185,7 +185,7 @@ def served(invitation: Invitation, seconds: float = 20.0) -> Iterator[tuple[Line
             thread.join(30)
 
 
-def enrol(line: Line, keys: Keys) -> Admission:
+def enrol(line: Line, keys: PrivateKeys) -> Admission:
     kept: list[Admission] = []
     join(line, keys, mesh=None, accept=lambda _: None, keep=lambda _, admission: kept.append(admission))
     return kept[0]
@@ -193,7 +193,7 @@ def enrol(line: Line, keys: Keys) -> Admission:
 
 @pytest.mark.processes
 def test_a_host_with_the_line_joins_and_the_invitation_ends(invitation: Invitation) -> None:
-    keys = Keys.drawn()
+    keys = PrivateKeys.drawn()
 
     with served(invitation) as (line, outcome):
         admission = enrol(line, keys)
@@ -214,7 +214,7 @@ def test_of_two_hosts_with_the_line_one_joins(
 
     def attempt(_: int) -> bool:
         try:
-            enrol(line, Keys.drawn())
+            enrol(line, PrivateKeys.drawn())
         except (PeerRefused, PeerSilent):
             return False
         return True
@@ -232,9 +232,9 @@ def test_a_host_that_has_no_place_for_it_uses_nothing_up(invitation: Invitation)
 
     with served(invitation) as (line, _):
         with pytest.raises(InvalidInput, match="already"):
-            join(line, Keys.drawn(), mesh=None, accept=accept, keep=lambda _, __: None)
+            join(line, PrivateKeys.drawn(), mesh=None, accept=accept, keep=lambda _, __: None)
         assert invitation.admitted is None
-        enrol(line, Keys.drawn())
+        enrol(line, PrivateKeys.drawn())
 
 
 @pytest.mark.processes
@@ -242,7 +242,7 @@ def test_wrong_secrets_end_it_after_a_few(invitation: Invitation) -> None:
     with served(invitation) as (line, outcome):
         for _ in range(MAX_WRONG):
             with pytest.raises(PeerRefused, match="not the one of the invitation"):
-                enrol(line._replace(secret=bytes(16)), Keys.drawn())
+                enrol(line._replace(secret=bytes(16)), PrivateKeys.drawn())
 
     assert isinstance(outcome[0], PeerRefused)
     assert "5 times somebody came with a wrong secret; nothing was issued" in str(outcome[0])
@@ -255,7 +255,7 @@ def test_it_is_over_when_its_time_is(invitation: Invitation, monkeypatch: pytest
         pass
 
     with pytest.raises(PeerSilent, match="the invitation is over"):
-        enrol(line, Keys.drawn())
+        enrol(line, PrivateKeys.drawn())
     assert isinstance(outcome[0], PeerSilent)
     assert "nothing was issued" in str(outcome[0])
 
@@ -266,7 +266,7 @@ def test_where_the_new_host_was_not_heard_again_it_is_told_what_to_do(invitation
         raise PeerSilent("the host lost its power")
 
     with served(invitation, seconds=1.0) as (line, outcome), pytest.raises(PeerSilent, match="power"):
-        join(line, Keys.drawn(), mesh=None, accept=lambda _: None, keep=lost)
+        join(line, PrivateKeys.drawn(), mesh=None, accept=lambda _: None, keep=lost)
 
     assert "avm mesh revoke" in str(outcome[0])
 
@@ -276,12 +276,12 @@ def test_whoever_has_another_key_gets_nothing_through_and_the_invitation_goes_on
     invitation: Invitation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(invitation) as (line, outcome):
-        stranger = line._replace(key=Keys.drawn().curve_key)
+        stranger = line._replace(key=PrivateKeys.drawn().curve_key)
         with monkeypatch.context() as hurried:
             hurried.setattr(enrolment, "ANSWER_S", 0.6)
             with pytest.raises(PeerSilent):
-                enrol(stranger, Keys.drawn())
-        enrol(line, Keys.drawn())
+                enrol(stranger, PrivateKeys.drawn())
+        enrol(line, PrivateKeys.drawn())
 
     assert isinstance(outcome[0], Certificate)
     assert invitation.wrong == 0
@@ -297,7 +297,7 @@ def test_who_connects_and_says_nothing_is_cut_off(
         with socket.create_connection((host, int(port)), timeout=5) as silent:
             while silent.recv(1024):
                 pass
-        enrol(line, Keys.drawn())
+        enrol(line, PrivateKeys.drawn())
 
 
 @pytest.mark.processes
@@ -313,7 +313,7 @@ def test_who_announces_a_large_frame_is_cut_off_before_it_comes(
             loud.sendall(greeting + long_command)
             while loud.recv(1024):
                 pass
-        enrol(line, Keys.drawn())
+        enrol(line, PrivateKeys.drawn())
 
 
 @pytest.mark.processes
