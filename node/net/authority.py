@@ -143,6 +143,8 @@ class Authority:
     def _made(cls, folder: Path, mesh: str, clock: Clock) -> Self:
         secret = secrets.token_bytes(32)
         made = cls(folder, mesh, secret, clock)
+        if made._has_issued():
+            raise Damaged(str(_secret_file(folder)), "is missing", recovery(folder))
         made._write_ledger(())
         made._write_charter(Charter(mesh, 1, made._now(), (Epoch(1, secrets.token_bytes(32)),)))
         # Last, so that whoever finds an authority finds the whole of it.
@@ -296,6 +298,10 @@ class Authority:
         if content is None:
             raise Damaged(str(path), "is missing", self._recovery())
         return decoded(path, content, kind, fix=self._recovery())
+
+    def _has_issued(self) -> bool:
+        """Whether an authority was here: then a new one is made by nobody but who moves this one away."""
+        return (self.folder / "ledger.json").exists() and bool(self._ledger().certificates)
 
     def _recovery(self) -> str:
         return recovery(self.folder.parent)

@@ -266,6 +266,19 @@ def test_a_file_that_others_may_read_is_refused(file: str, authority: Authority,
         issue(Authority.open(tmp_path / "garden", "garden"), A)
 
 
+def test_where_the_secret_is_lost_no_other_one_takes_its_place(authority: Authority, tmp_path: Path) -> None:
+    (authority.folder / "secret.json").unlink()
+    Authority.open_or_create(tmp_path / "garden", "garden").issue(A, "agent", 1, secret("a"), curve_key("a"))
+    (authority.folder / "secret.json").unlink()
+    kept = sorted((path.name, path.read_bytes()) for path in authority.folder.iterdir())
+
+    for make in (Authority.create, Authority.open_or_create):
+        with pytest.raises(InvalidInput, match=r"secret\.json: is missing; restore .* or begin anew"):
+            make(tmp_path / "garden", "garden")
+
+    assert sorted((path.name, path.read_bytes()) for path in authority.folder.iterdir()) == kept
+
+
 @pytest.mark.parametrize("file", FILES[1:])
 def test_a_file_that_is_lost_is_told_with_the_way_to_recover(file: str, authority: Authority) -> None:
     (authority.folder / file).unlink()
