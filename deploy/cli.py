@@ -10,6 +10,7 @@ import typer
 
 from deploy import (
     audit_commands,
+    identity_commands,
     log_commands,
     memory_commands,
     mesh_commands,
@@ -37,6 +38,7 @@ for commands in (
     upkeep_commands,
     mesh_commands,
     audit_commands,
+    identity_commands,
     process_commands,
 ):
     commands.add_to(app)

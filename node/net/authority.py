@@ -8,7 +8,8 @@ It is a folder of files and no process: any process of its user on this host ope
 folder of its own, as an agent may be named `secret`; to copy it elsewhere is the backup.
 
 Invariants:
- 1. Of one name the unexpired certificates that are not revoked have the same keys.
+ 1. Of one name the unexpired certificates that are not revoked have the same keys, and no other name
+    has these.
  2. A charter's number grows by one with each change, and what it revokes stays in it until no clock that is
     trusted (`AHEAD_S`) still takes the certificate for valid.
 """
@@ -19,6 +20,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
 
@@ -61,8 +63,24 @@ class _Secret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    version: Literal[1] = 1
-    certificates: tuple[Issued, ...] = ()
+    version: Literal[1]
+    certificates: tuple[Issued, ...]
+
+    def current(self, now: int) -> list[Issued]:
+        """What has not expired, in the order of issue."""
+        return [one for one in self.certificates if one.expires_at > now]
+
+    def held_by_others(
+        self, agent: AgentName, keys: tuple[bytes, bytes], charter: Charter, now: int
+    ) -> list[Issued]:
+        """What this name has for other keys, and still holds."""
+        return [
+            one
+            for one in self.current(now)
+            if one.agent == agent
+            and (one.verify_key, one.curve_key) != keys
+            and not _is_revoked(one, charter)
+        ]
 
 
 class Authority:
@@ -96,11 +114,15 @@ class Authority:
 
     @classmethod
     def open(cls, folder: Path, mesh: str, *, clock: Clock = time.time) -> Self:
-        """The one that is there. `NotFound` where none is, `InvalidInput` where it is no good."""
+        """The one that is there. `InvalidInput` where none is, or it is no good."""
         path = _secret_file(folder)
         content = read_private(path)
         if content is None:
-            raise NotFound(f"the authority of mesh {mesh} is not on this host: no file {path}")
+            raise InvalidInput(
+                str(path),
+                f"is not there: the authority of mesh {mesh} is not on this host",
+                f"use the host where it is; where it is lost, {recovery(folder)}",
+            )
         found = decoded(path, content, _Secret, fix=recovery(folder))
         if found.mesh != mesh:
             raise InvalidInput(
@@ -121,6 +143,8 @@ class Authority:
     def _made(cls, folder: Path, mesh: str, clock: Clock) -> Self:
         secret = secrets.token_bytes(32)
         made = cls(folder, mesh, secret, clock)
+        if made._has_issued():
+            raise Damaged(str(_secret_file(folder)), "is missing", recovery(folder))
         made._write_ledger(())
         made._write_charter(Charter(mesh, 1, made._now(), (Epoch(1, secrets.token_bytes(32)),)))
         # Last, so that whoever finds an authority finds the whole of it.
@@ -144,32 +168,20 @@ class Authority:
         issued for it is revoked instead.
         """
         check_agent_name(agent)
-        if not 0 < days <= MAX_DAYS:
-            raise InvalidInput("days", f"{days:g} is out of range", f"use 1 to {MAX_DAYS}")
+        check_days(days)
         with locked(self.folder):
             charter, ledger, now = self.charter(), self._ledger(), self._now()
-            earlier = [one for one in ledger.certificates if one.agent == agent and one.expires_at > now]
-            gone = {one.serial for one in earlier if one.revoked_at} | set(charter.revoked)
-            others = [one for one in earlier if (one.verify_key, one.curve_key) != (verify_key, curve_key)]
-            held = [one for one in others if one.serial not in gone]
-            if replace:
-                if held:
-                    self._revoke(charter, ledger, [one.serial for one in held])
-                    ledger = self._ledger()
+            keys = (verify_key, curve_key)
+            _check_keys(ledger.current(now), agent, keys)
+            held = ledger.held_by_others(agent, keys, charter, now)
+            if not replace:
+                _check_free(agent, held, ledger, charter, now)
             elif held:
-                raise InvalidInput(
-                    "agent",
-                    f"{agent} has a certificate for other keys, until {_date(held[-1].expires_at)}",
-                    f"copy the file of {agent} from where it is, choose another name, or revoke what was "
-                    f"issued by `avm mesh issue {agent} --replace`",
-                )
-            elif earlier and earlier[-1].serial in gone:
-                raise InvalidInput(
-                    "agent", f"{agent} was revoked", f"admit it again by `avm mesh issue {agent} --replace`"
-                )
+                self._revoke(charter, ledger, [one.serial for one in held])
+                ledger = self._ledger()
             # Of two certificates the later one holds, so two must not be of the same second; but what a
             # clock far ahead of ours issued nobody takes, and nothing is put behind it.
-            last = max((one.issued_at for one in earlier), default=0)
+            last = max((one.issued_at for one in ledger.current(now) if one.agent == agent), default=0)
             issued_at = last + 1 if now <= last < now + AHEAD_S else now
             made = self._signer.sign(
                 Certificate(
@@ -200,6 +212,12 @@ class Authority:
             self._write_ledger((*kept, entry))
         return made
 
+    def check_free(self, agent: AgentName) -> None:
+        """Raise what `issue` would for new keys."""
+        charter, ledger, now = self.charter(), self._ledger(), self._now()
+        held = ledger.held_by_others(agent, (b"", b""), charter, now)
+        _check_free(agent, held, ledger, charter, now)
+
     def revoke(self, agent: AgentName) -> Charter:
         """The charter that makes `agent` a member no more. `NotFound` where it has no valid certificate."""
         with locked(self.folder):
@@ -207,7 +225,7 @@ class Authority:
             serials = [
                 one.serial
                 for one in ledger.certificates
-                if one.agent == agent and one.expires_at > now and one.serial not in charter.revoked
+                if one.agent == agent and one.expires_at > now and not _is_revoked(one, charter)
             ]
             if not serials:
                 raise NotFound(f"{agent} has no certificate of this authority that holds")
@@ -271,7 +289,7 @@ class Authority:
         return self._read("ledger.json", _Ledger)
 
     def _write_ledger(self, certificates: tuple[Issued, ...]) -> None:
-        content = _Ledger(certificates=certificates)
+        content = _Ledger(version=1, certificates=certificates)
         write_private(self.folder / "ledger.json", msgspec.json.encode(content))
 
     def _read(self, name: str, kind: type[T]) -> T:
@@ -281,11 +299,54 @@ class Authority:
             raise Damaged(str(path), "is missing", self._recovery())
         return decoded(path, content, kind, fix=self._recovery())
 
+    def _has_issued(self) -> bool:
+        """Whether an authority was here: then a new one is made by nobody but who moves this one away."""
+        return (self.folder / "ledger.json").exists() and bool(self._ledger().certificates)
+
     def _recovery(self) -> str:
         return recovery(self.folder.parent)
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def _is_revoked(one: Issued, charter: Charter) -> bool:
+    return bool(one.revoked_at) or one.serial in charter.revoked
+
+
+def _check_keys(current: list[Issued], agent: AgentName, keys: tuple[bytes, bytes]) -> None:
+    """Not of another agent: it could not tell its sockets and records from those of `agent`."""
+    for one in current:
+        if one.agent != agent and (one.verify_key == keys[0] or one.curve_key == keys[1]):
+            raise InvalidInput("keys", f"are those of agent {one.agent}", "draw others")
+
+
+def _check_free(agent: AgentName, held: list[Issued], ledger: _Ledger, charter: Charter, now: int) -> None:
+    """That the name is nobody else's, and that who was revoked does not come back unasked."""
+    if held:
+        raise InvalidInput(
+            "agent",
+            f"{agent} has a certificate for other keys, until {_date(held[-1].expires_at)}",
+            f"copy the file of {agent} from where it is, choose another name, or add --replace, as in "
+            f"`avm mesh issue {agent} --replace`, which revokes the other one",
+        )
+    earlier = [one for one in ledger.current(now) if one.agent == agent]
+    if earlier and _is_revoked(earlier[-1], charter):
+        raise InvalidInput(
+            "agent", f"{agent} was revoked", f"admit it again by `avm mesh issue {agent} --replace`"
+        )
+
+
+def check_days(days: float) -> None:
+    """Raise `InvalidInput` where a certificate cannot hold for so many."""
+    if not 0 < days <= MAX_DAYS:
+        raise InvalidInput("days", f"{days:g} is out of range", f"use 1 to {MAX_DAYS}")
+
+
+def fingerprint(public: bytes) -> str:
+    """Of a public key, to be compared by eye: 16 hexadecimal digits of its SHA-256."""
+    digits = sha256(public).hexdigest()[:16]
+    return "-".join(digits[at : at + 4] for at in range(0, 16, 4))
 
 
 def place_of(folder: Path) -> Path:

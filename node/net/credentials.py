@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from msgspec import Meta
 
 from node.net.authority import DAYS, Authority, Clock, recovery
 from node.net.config import MeshConfig
+from node.net.keys import public_of
 from node.net.private_files import Damaged, decoded, locked, make_private_folder, read_private, write_private
 from protocol.errors import InvalidInput
 from protocol.identity import DAY_S, Signer, flaw_of, verify
@@ -46,14 +46,14 @@ Seed = Annotated[
 ]
 
 
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
+class PrivateKeys(msgspec.Struct, frozen=True, kw_only=True):
     """The private keys of an agent: the Ed25519 seed that it signs with, the X25519 key of its sockets."""
 
     sign_secret: Secret
     curve_secret: Secret
 
     @classmethod
-    def drawn(cls) -> Keys:
+    def drawn(cls) -> PrivateKeys:
         """New ones."""
         return cls(sign_secret=secrets.token_bytes(32), curve_secret=secrets.token_bytes(32))
 
@@ -65,10 +65,10 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def curve_key(self) -> bytes:
         """What others know our sockets by."""
-        return X25519PrivateKey.from_private_bytes(self.curve_secret).public_key().public_bytes_raw()
+        return public_of(self.curve_secret)
 
 
-class Credentials(Keys, frozen=True, kw_only=True):
+class Credentials(PrivateKeys, frozen=True, kw_only=True):
     """Of one agent. `authority` is the public key of the mesh's, `charter` the newest that is known here,
     `seeds` members that ran where it was issued: `tcp://host:port#key`, the key of the sockets in hex.
     """
@@ -113,15 +113,15 @@ def load_or_make(
                 f"make another by `avm mesh issue {agent} --replace`",
             )
         if authority is None or not _is_waning(found, clock()):
-            return _in_force(path, _chartered(found, authority), role, clock())
+            return in_force(path, _chartered(found, authority), role, clock())
     with locked(folder):  # Of two processes that come here at once the second finds what the first made.
         found = read(config, agent)
         if found is None:
-            return _in_force(path, _made(config, agent, role, clock), role, clock())
+            return in_force(path, _made(config, agent, role, clock), role, clock())
         authority = _sound_authority(config, clock)
         if authority is not None and _is_waning(found, clock()):
             found = _renewed(config, found, authority)
-        return _in_force(path, _chartered(found, authority), role, clock())
+        return in_force(path, _chartered(found, authority), role, clock())
 
 
 def read(config: MeshConfig, agent: AgentName) -> Credentials | None:
@@ -131,12 +131,21 @@ def read(config: MeshConfig, agent: AgentName) -> Credentials | None:
     return None if content is None else parse(path, content, mesh=config.mesh, agent=agent)
 
 
-def parse(path: Path, content: bytes, *, mesh: str, agent: AgentName | None = None) -> Credentials:
+def parse(
+    path: Path, content: bytes, *, mesh: str | None = None, agent: AgentName | None = None
+) -> Credentials:
     """The credentials in a file. `InvalidInput` where it is damaged, of another mesh or another agent (any
-    agent will do where none is given), or its keys are not those of its certificate. Not whether it expired.
+    will do where none is given), or its keys are not those of its certificate. Not whether it expired.
     """
     found = decoded(path, content, Credentials, fix=_another_file(agent or "NAME"))
+    check(path, found, mesh=mesh, agent=agent)
+    return found
+
+
+def check(path: Path, found: Credentials, *, mesh: str | None = None, agent: AgentName | None = None) -> None:
+    """Of the file `path`: see `parse`."""
     certificate, charter = found.certificate, found.charter
+    mesh = mesh or certificate.mesh
     problem = ""
     if found.mesh != mesh:
         problem = f"is of mesh {found.mesh[:80]!r}, not {mesh!r}"
@@ -150,7 +159,6 @@ def parse(path: Path, content: bytes, *, mesh: str, agent: AgentName | None = No
         problem = "has a charter that its authority did not sign"
     if problem:
         raise InvalidInput(str(path), problem, _another_file(agent or certificate.agent))
-    return found
 
 
 def store(config: MeshConfig, found: Credentials) -> Path:
@@ -182,12 +190,12 @@ def issue(
     role: Role,
     days: float = DAYS,
     *,
-    keys: Keys | None = None,
+    keys: PrivateKeys | None = None,
     seeds: tuple[str, ...] = (),
     replace: bool = False,
 ) -> Credentials:
     """New credentials of `agent`, for new keys unless some are given; see `Authority.issue`."""
-    own = keys or Keys.drawn()
+    own = keys or PrivateKeys.drawn()
     certificate = authority.issue(agent, role, days, own.verify_key, own.curve_key, replace=replace)
     return Credentials(
         mesh=authority.mesh,
@@ -232,7 +240,8 @@ def _renewed(config: MeshConfig, found: Credentials, authority: Authority) -> Cr
     return made
 
 
-def _in_force(path: Path, found: Credentials, role: Role, unix_s: float) -> Credentials:
+def in_force(path: Path, found: Credentials, role: Role, unix_s: float) -> Credentials:
+    """These credentials, of the file `path`, where they make a member in `role` now; else `InvalidInput`."""
     certificate = found.certificate
     agent = certificate.agent
     if certificate.serial in found.charter.revoked:

@@ -82,13 +82,15 @@ def write_private(path: Path, content: bytes) -> None:
         raise _failure(path, error) from error
 
 
-def read_private(path: Path) -> bytes | None:
+def read_private(path: Path, *, in_any_folder: bool = False) -> bytes | None:
     """What is in it; None where it is not there.
 
-    Raises `InvalidInput` where others can read it or its folder, or it belongs to another user.
+    Raises `InvalidInput` where others can read it or its folder, or it belongs to another user. The folder is
+    not looked at for a file that is on its way to ours: `in_any_folder`.
     """
     try:
-        _check(path.parent, path.parent.stat(), "700")
+        if not in_any_folder:
+            _check(path.parent, path.parent.stat(), "700")
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # A pipe is not waited for.
         try:
             found = os.fstat(handle)

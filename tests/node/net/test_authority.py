@@ -102,9 +102,13 @@ def test_of_many_that_start_at_once_one_makes_it(tmp_path: Path) -> None:
 
 
 def test_where_none_is_none_is_opened(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+
     assert not Authority.exists(tmp_path)
-    with pytest.raises(NotFound, match="not on this host"):
+    with pytest.raises(InvalidInput, match=r"not on this host; .* where it is lost, restore") as raised:
         Authority.open(tmp_path, "garden")
+
+    assert raised.value.field == str(tmp_path / "authority" / "secret.json")
 
 
 def test_that_of_another_mesh_is_not_opened(authority: Authority, tmp_path: Path) -> None:
@@ -122,6 +126,14 @@ def test_a_name_is_not_given_to_two(authority: Authority) -> None:
     assert raised.value.field == "agent"
     assert "--replace" in raised.value.fix
     assert (authority.folder / "ledger.json").read_bytes() == ledger
+
+
+@pytest.mark.parametrize("keys", [("a", "b"), ("b", "a"), ("a", "a")])
+def test_keys_of_one_agent_are_not_certified_for_another(keys: tuple[str, str], authority: Authority) -> None:
+    issue(authority, A)
+
+    with pytest.raises(InvalidInput, match="keys: are those of agent a"):
+        authority.issue(B, "agent", 10, secret(keys[0]), curve_key(keys[1]), replace=True)
 
 
 def test_of_many_that_ask_for_one_name_at_once_one_gets_it(authority: Authority) -> None:
@@ -254,6 +266,19 @@ def test_a_file_that_others_may_read_is_refused(file: str, authority: Authority,
         issue(Authority.open(tmp_path / "garden", "garden"), A)
 
 
+def test_where_the_secret_is_lost_no_other_one_takes_its_place(authority: Authority, tmp_path: Path) -> None:
+    (authority.folder / "secret.json").unlink()
+    Authority.open_or_create(tmp_path / "garden", "garden").issue(A, "agent", 1, secret("a"), curve_key("a"))
+    (authority.folder / "secret.json").unlink()
+    kept = sorted((path.name, path.read_bytes()) for path in authority.folder.iterdir())
+
+    for make in (Authority.create, Authority.open_or_create):
+        with pytest.raises(InvalidInput, match=r"secret\.json: is missing; restore .* or begin anew"):
+            make(tmp_path / "garden", "garden")
+
+    assert sorted((path.name, path.read_bytes()) for path in authority.folder.iterdir()) == kept
+
+
 @pytest.mark.parametrize("file", FILES[1:])
 def test_a_file_that_is_lost_is_told_with_the_way_to_recover(file: str, authority: Authority) -> None:
     (authority.folder / file).unlink()
@@ -281,7 +306,7 @@ def test_whatever_stands_in_a_file_one_line_is_said_of_it(
 ) -> None:
     path = authority.folder / file
     kept = path.read_bytes()
-    cut = data.draw(st.integers(0, len(kept) - 1))
+    cut = int(data.draw(st.floats(0, 1)) * (len(kept) - 1))
     path.write_bytes(data.draw(st.sampled_from([content, kept[:cut], kept[:cut] + content])))
 
     with pytest.raises(MeshError) as raised:

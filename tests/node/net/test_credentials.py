@@ -20,7 +20,7 @@ from node.config import NodeConfig
 from node.net.authority import Authority
 from node.net.credentials import (
     Credentials,
-    Keys,
+    PrivateKeys,
     agents_of,
     issue,
     load_or_make,
@@ -90,7 +90,7 @@ def test_an_agent_may_be_named_like_any_file_of_the_authority(config: NodeConfig
 
 
 def test_the_socket_keys_are_those_of_zeromq() -> None:
-    keys = Keys.drawn()
+    keys = PrivateKeys.drawn()
 
     public = zmq.curve_public(zmq.utils.z85.encode(keys.curve_secret))
 
@@ -299,7 +299,7 @@ def test_whatever_stands_in_a_file_one_line_is_said_of_it(
 ) -> None:
     kept = msgspec.json.encode(started(config, A))
     path = path_of(config.credentials, A)
-    cut = data.draw(st.integers(0, len(kept) - 1))
+    cut = int(data.draw(st.floats(0, 1)) * (len(kept) - 1))
     path.write_bytes(data.draw(st.sampled_from([content, kept[:cut], kept[:cut] + content])))
 
     with pytest.raises(MeshError) as raised:

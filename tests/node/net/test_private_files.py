@@ -70,6 +70,7 @@ def test_a_folder_that_others_may_enter_is_refused_with_the_command_that_closes_
         make_private_folder(folder)
 
     assert reading.value.fix == making.value.fix == f"chmod 700 {folder}"
+    assert read_private(folder / "key", in_any_folder=True) == b""
 
 
 def test_what_belongs_to_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
