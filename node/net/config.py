@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import platformdirs
 
-from node.net.address import split_address
+from node.net.address import split_address, split_key
 from protocol.errors import InvalidInput
 from protocol.names import check_mesh_name
 from protocol.profile import PROFILES, Profile
@@ -74,10 +74,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_mesh_name(self.mesh)
         host, _ = split_address(self.listen)
         for seed in self.seeds:
-            try:
-                split_address(seed)
-            except InvalidInput as error:
-                raise InvalidInput("seeds", error.problem, error.fix) from None
+            split_key(seed)
         if self.advertise and not _HOST.fullmatch(self.advertise):
             raise InvalidInput(
                 "advertise", f"{self.advertise[:80]!r} is no host", "give a name or an address"

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from node.net.address import split_key, with_key
 from node.net.driver import Driver
 from node.net.endpoint import Endpoint
 from node.net.peer import Hooks
@@ -70,10 +71,9 @@ def test_three_members_meet_though_two_know_only_the_first(make_config: MakeConf
 
 def test_a_seed_that_comes_up_later_is_met(make_config: MakeConfig) -> None:
     with running("b", make_config()) as b:
-        port = int(b.address.rpartition(":")[2])
-    listen = f"tcp://127.0.0.1:{port}"
+        listen, seed = split_key(b.address)[0], b.address
     with (
-        running("a", make_config(host="1", seeds=(listen,))) as a,
+        running("a", make_config(host="1", seeds=(seed,))) as a,
         running("b", make_config(host="2", listen=listen)) as b,
     ):
         wait_for(lambda: living(a) == living(b) == ["a", "b"])
@@ -84,7 +84,9 @@ def test_who_answers_and_who_is_silent_is_told_at_the_deadline(make_config: Make
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
         with stranger("s", a) as silent:
-            outcome = ask(a.driver, {"b": b.address, "s": silent.record.router})
+            outcome = ask(
+                a.driver, {"b": b.address, "s": with_key(silent.record.router, silent.credentials.curve_key)}
+            )
 
     assert outcome.silent == ("s",)
     assert list(outcome.replies) == ["b"]

@@ -21,6 +21,7 @@ from node.net.zeromq import ZmqTransport, descriptors_needed, sockets
 from node.net.zeromq import transport as zeromq
 from protocol.digest import Announced, Digest
 from protocol.effects import Route
+from protocol.keyring import newest
 from protocol.names import AgentName
 from protocol.profile import PROFILES, Profile
 from tests.support.endpoints import running
@@ -273,7 +274,8 @@ def test_what_a_member_misses_because_it_hears_late_is_made_good_by_sync(
         wait_for(lambda: len(b.members()) == 2)
 
         with a.driver.lock:
-            digest = Digest.of([Announced("zebra", 1, 1.0)])
+            epoch, key = newest(a.driver.peer.engine.gate.keys)
+            digest = Digest.of([Announced("zebra", 1, 1.0)], key_epoch=epoch, key=key)
             a.driver.peer.perform(0.0, a.driver.peer.engine.set_digest(0.0, digest))
         a.driver.transport.wake()
 
