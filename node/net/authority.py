@@ -248,8 +248,8 @@ class Authority:
         return charter
 
     def adopt(self, charter: Charter) -> None:
-        """Take a charter of ours that is newer than the one here, as after a backup was restored: the mesh goes
-        by it already, and would take no change with a number that it has seen.
+        """Take a charter of ours that is newer than the one here, as when a backup was restored: the mesh
+        goes by it already, and would take no change with a number that it has seen.
         """
         with locked(self.folder):
             is_newer = charter.number > self.charter().number
