@@ -21,6 +21,7 @@ from node.embedder import why_without
 from node.encoder.weights import model_identity
 from node.memory.schema import APPLICATION_ID, VERSION
 from node.net.address import split_address
+from node.net.keys import SocketKeys, make_pair
 from node.net.register import Register
 from node.net.zeromq import ZmqTransport
 from node.recall import tokens
@@ -95,8 +96,12 @@ def _tokens() -> Iterator[tuple[Verdict, str]]:
 def _sockets(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
     with tempfile.TemporaryDirectory(prefix="avm-") as folder:
         try:
+            public, secret = make_pair()
             transport = ZmqTransport(
-                config.listen, advertise=config.advertise, control_path=str(Path(folder) / "probe.sock")
+                config.listen,
+                keys=SocketKeys(public=public, secret=secret, is_admitted=lambda _key: False),
+                advertise=config.advertise,
+                control_path=str(Path(folder) / "probe.sock"),
             )
         except AddressInUse as error:
             # A node of ours that runs has it, most likely; and with port 0 this cannot be.

@@ -137,7 +137,7 @@ class Librarian:
     @property
     def address(self) -> str:
         """Where other members reach us."""
-        return self._endpoint.driver.transport.router_address
+        return self._endpoint.address
 
     def on_refusal(self, action: Callable[[], object]) -> None:
         """Do `action` when the mesh refuses us (our name is taken, another mesh): we are no member then.

@@ -27,7 +27,6 @@ from node.questions import Questions
 from node.recall.recall import Recall
 from node.results import NodeStatus, Via, WhoKnows
 from node.serving import Server
-from protocol.digest import EMPTY, Digest
 from protocol.effects import Effect, Route
 from protocol.errors import MeshError, PeerRefused
 from protocol.messages import MetadataAck, RecallRequest, Refused, Request, Who
@@ -62,6 +61,7 @@ class MemoryNode(LocalMemory):
             super().close()
             raise
         self._announcer = Announcer(self._store, self._endpoint.driver, self._feeds)
+        self._endpoint.on_charter = self._announcer.changed
         self._questions = Questions(self._store, self._endpoint, self._embedder)
         try:
             self._endpoint.start()
@@ -74,7 +74,7 @@ class MemoryNode(LocalMemory):
 
     def _endpoint_for(self, instance: int) -> Endpoint:
         small = self.config.memory_file(self.agent).stat().st_size <= _SMALL_BYTES
-        digest = Digest.of(announced(self._store)) if small else EMPTY
+        topics = announced(self._store) if small else []
         incarnation = self._store.next_incarnation()
         return Endpoint(
             Register(self.config.folder).claim(self.agent),
@@ -100,13 +100,13 @@ class MemoryNode(LocalMemory):
                 )
             }
             | {"remember_many": self._remember_many, "stop": self._stop},
-            digest=digest,
+            topics=topics,
         )
 
     @property
     def address(self) -> str:
         """Where other members reach us."""
-        return self._endpoint.driver.transport.router_address
+        return self._endpoint.address
 
     def on_refusal(self, action: Callable[[], object]) -> None:
         """Do `action` when the mesh refuses us (our name is taken, another mesh): we are no member then.
@@ -156,6 +156,7 @@ class MemoryNode(LocalMemory):
         with driver.lock:
             record, joined = driver.peer.engine.record, driver.peer.engine.joined
             view = driver.peer.engine.members.view()
+            charter = driver.peer.engine.charter_number
         net = self._endpoint.statistics()
         traffic = net.traffic
         return NodeStatus(
@@ -163,7 +164,10 @@ class MemoryNode(LocalMemory):
             mesh=self.config.mesh,
             pid=os.getpid(),
             uptime_s=time.time() - self._endpoint.started_at,
-            address=record.router,
+            address=self._endpoint.address,
+            role=self._endpoint.role,
+            expires_at=self._endpoint.expires_at,
+            charter=charter,
             memories=memory.memories,
             versions=memory.versions,
             file_bytes=memory.file_bytes,

@@ -15,6 +15,7 @@ from node.memory.store import Store
 from node.net.driver import Driver, now
 from protocol.digest import Announced, Digest
 from protocol.errors import MeshError
+from protocol.keyring import newest
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +29,13 @@ def announced(store: Store) -> list[Announced]:
 
 
 class Announcer:
-    """Call `changed` after every write."""
+    """Call `changed` after every write, and when the key of the digests is another."""
 
     def __init__(self, store: Store, driver: Driver, feeds: LibrarianFeeds) -> None:
         self._store, self._driver, self._feeds = store, driver, feeds
         self._changed = threading.Event()
         self._closed = threading.Event()
-        self._told = -1
+        self._told: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="avm-announcer", daemon=True)
 
     def start(self) -> None:
@@ -55,17 +56,20 @@ class Announcer:
 
     def tell(self) -> None:
         """Tell the mesh now, if there is something new."""
-        revision = self._store.topics_revision
-        if revision == self._told:
+        engine = self._driver.peer.engine
+        with self._driver.lock:
+            epoch, key = newest(engine.gate.keys)
+        told = self._store.topics_revision, epoch
+        if told == self._told:
             return
-        topics = announced(self._store)
-        digest = Digest.of(topics)
+        topics = announced(self._store) if engine.record.role == "agent" else []
+        digest = Digest.of(topics, key_epoch=epoch, key=key)
         with self._driver.lock:
             peer = self._driver.peer
             peer.perform(now(), peer.engine.set_digest(now(), digest))
             self._feeds.set_topics(topics)
         self._driver.transport.wake()
-        self._told = revision
+        self._told = told
         _log.debug("announced %d topics in %d bytes", digest.topics, digest.size_bytes)
 
     def _run(self) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from node.net.peer import PeerStatistics
+from protocol.messages import Role
 
 Source = Literal["gossip", "librarian"]
 Via = Literal["auto", "gossip", "librarian"]
@@ -49,7 +50,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A node at one moment. `embedded`: memories with a vector, None where there are none to be, for the
     reason in `vectors`; `dropped` counts frames of peers that were refused, by reason, and `net` has all that
     is known of peers, sockets and gossip. `view`: a hash of all it holds of the mesh, equal where all of that
-    is equal. `clock_shift_s`: by how much the system's clock was set meanwhile.
+    is equal. `clock_shift_s`: by how much the system's clock was set meanwhile. `expires_at`: when its
+    certificate does, in seconds since 1970; `charter`: the number of the one in force.
     """
 
     agent: str
@@ -80,3 +82,6 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
     net: PeerStatistics
     clock_shift_s: float
+    role: Role
+    expires_at: int
+    charter: int

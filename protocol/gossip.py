@@ -111,6 +111,11 @@ class GossipEngine:
         return self._view.record
 
     @property
+    def charter_number(self) -> int:
+        """Of the charter in force; 0 where there is none."""
+        return self._view.charter_number
+
+    @property
     def joined(self) -> bool:
         """Whether we are in the mesh, as far as we know."""
         return self._joining.joined

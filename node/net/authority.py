@@ -362,6 +362,11 @@ def place_of(folder: Path) -> Path:
     return folder / "authority"
 
 
+def charter_file(folder: Path) -> Path:
+    """Where in the credentials of a mesh its authority has its charter, for who only reads it."""
+    return place_of(folder) / "charter.json"
+
+
 def recovery(folder: Path) -> str:
     """What to do where the authority of these credentials is lost or damaged. Until then its nodes go on."""
     return (

@@ -8,7 +8,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
+class SocketKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`public` and `secret`: 32 bytes each. `is_admitted`: whether the owner of this public key is a member,
     and may hear what we publish; asked while the lock of the transport's owner is held.
     """

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
-import zmq
 
 from librarian import Librarian
 from node import MemoryNode
 from node.net.transport import Received
 from protocol import wire
-from protocol.digest import EMPTY, Announced
-from protocol.messages import Hello, Message, Metadata, MetadataAck, Record, Who, WhoReply
+from protocol.digest import Announced
+from protocol.messages import Message, Metadata, MetadataAck, Who, WhoReply
 from protocol.names import AgentName
-from protocol.wire import WIRE_VERSION
+from tests.support.endpoints import stranger
 from tests.support.librarians import SmallMesh, wait_for_holders
 from tests.support.waiting import wait_for
 
@@ -24,20 +20,6 @@ pytestmark = pytest.mark.processes
 STRANGER = AgentName("stranger")
 SECRETS = Metadata(1, 0, (Announced("garden", 3, 0.5),))
 SENTENCE = "The kestrel over Lisbon counts seventeen copper spoons before sunrise."
-
-
-@contextmanager
-def stranger_at(librarian: Librarian) -> Iterator[zmq.Socket[bytes]]:
-    """A socket of somebody who is no member."""
-    with zmq.Context() as context, context.socket(zmq.DEALER) as opened:
-        opened.setsockopt(zmq.LINGER, 0)
-        opened.setsockopt(zmq.RCVTIMEO, 20_000)
-        opened.connect(librarian.address)
-        yield opened
-
-
-def said_by(sender: str, message: Message) -> bytes:
-    return wire.encode(AgentName(sender), message)
 
 
 def capture(librarian: Librarian) -> list[Received]:
@@ -111,39 +93,37 @@ def test_topics_that_become_private_are_withdrawn(mesh: SmallMesh) -> None:
 
 def test_topics_of_a_stranger_are_refused_without_an_answer_until_it_is_a_member(mesh: SmallMesh) -> None:
     librarian = mesh.librarian()
-    record = Record(STRANGER, 1, 1, 1, "agent", "tcp://127.0.0.1:9", "tcp://127.0.0.1:9", EMPTY)
-
-    with stranger_at(librarian) as stranger:
-        stranger.send(said_by(STRANGER, SECRETS))
-        wait_for(lambda: librarian.status().metadata_refused == 1)
+    with stranger(STRANGER, librarian, joins=False) as one:
+        one.tell(SECRETS)
+        wait_for(lambda: librarian.status().dropped == {"not-introduced": 1})
         before = list(librarian.catalogue)
-        stranger.send(said_by(STRANGER, Hello("test", WIRE_VERSION, WIRE_VERSION, record)))
-        stranger.send(said_by(STRANGER, SECRETS))
+        one.join()
+        one.tell(SECRETS)
         answers: list[Message] = []
         while not any(isinstance(answer, MetadataAck) for answer in answers):
-            answers.append(wire.decode(stranger.recv())[1])
+            answers.append(one.hear())
 
     assert before == []
     assert answers[-1] == MetadataAck(1, 1)
     assert librarian.catalogue.topics_of(STRANGER) == [Announced("garden", 3, 0.5)]
-    assert librarian.status().metadata_refused == 1
+    assert librarian.status().metadata_refused == 0
 
 
 def test_topics_in_the_name_of_a_librarian_are_refused(mesh: SmallMesh) -> None:
     librarian, other = mesh.librarian(), mesh.librarian("other")
     wait_for(lambda: librarian.status().members == {"alive": 2})
 
-    with stranger_at(librarian) as stranger:
-        stranger.send(said_by(other.agent, SECRETS))
+    with stranger("other", librarian) as one:
+        one.tell(SECRETS, sender=other.agent)
         wait_for(lambda: librarian.status().metadata_refused == 1)
 
     assert librarian.status().agents == 0
 
 
 def ask(librarian: Librarian, *terms: str) -> WhoReply:
-    with stranger_at(librarian) as stranger:
-        stranger.send(said_by(STRANGER, Who(5, terms, 10)))
-        _, reply = wire.decode(stranger.recv())
+    with stranger(STRANGER, librarian) as one:
+        one.tell(Who(5, terms, 10))
+        reply = one.hear()
     assert isinstance(reply, WhoReply)
     assert reply.request == 5
     return reply

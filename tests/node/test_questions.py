@@ -13,19 +13,16 @@ from node.recall import tokens
 from protocol.effects import Route
 from protocol.errors import InvalidInput, NodeClosed, NotFound, PeerSilent
 from protocol.messages import (
-    Hello,
     Holder,
     Metadata,
     RecallReply,
     RecallRequest,
     Refused,
     Request,
-    Welcome,
     Who,
     WhoReply,
 )
 from protocol.names import AgentName
-from protocol.wire import WIRE_VERSION
 from tests.support.endpoints import Stranger, running, stranger
 from tests.support.members import member_process
 from tests.support.settings import MakeConfig
@@ -169,14 +166,14 @@ def test_only_what_any_member_may_read_is_given_to_a_peer(make_config: MakeConfi
         answer = b.ask("zebra debt ill was here", timeout_s=20.0)
 
         assert [item.text for item in answer.items] == ["Open: the zebra is striped."]
-        with stranger("m", a.address) as m:
+        with stranger("m", a) as m:
             reply = questions_to(m)
             assert isinstance(reply, RecallReply)
             assert [quote.text for quote in reply.quotes] == ["Open: the zebra is striped."]
 
 
 def test_a_reply_larger_than_a_frame_is_cut_and_not_lost(make_config: MakeConfig) -> None:
-    with MemoryNode("a", config=make_config()) as a, stranger("m", a.address) as m:
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a) as m:
         for number in range(20):
             text = f"The zebra number {number}. " + f"{number:02}-" + "=" * 20_000
             a.remember(text, tags=["zebra"], visibility="mesh")
@@ -188,7 +185,7 @@ def test_a_reply_larger_than_a_frame_is_cut_and_not_lost(make_config: MakeConfig
 
 
 def test_one_memory_larger_than_a_frame_is_cut_and_not_lost(make_config: MakeConfig) -> None:
-    with MemoryNode("a", config=make_config()) as a, stranger("m", a.address) as m:
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a) as m:
         a.remember("The zebra " + "=" * 200_000, tags=["zebra"], visibility="mesh")
 
         reply = questions_to(m)
@@ -200,7 +197,7 @@ def test_one_memory_larger_than_a_frame_is_cut_and_not_lost(make_config: MakeCon
 
 
 def test_a_node_that_is_no_librarian_says_so(make_config: MakeConfig) -> None:
-    with MemoryNode("a", config=make_config()) as a, stranger("m", a.address) as m:
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a) as m:
         m.tell(Who(1, ("zebra",), 10))
         refused = m.hear()
         m.tell(Metadata(1, 0, ()))
@@ -211,7 +208,7 @@ def test_a_node_that_is_no_librarian_says_so(make_config: MakeConfig) -> None:
 
 
 def test_a_question_that_is_none_is_refused_on_one_line(make_config: MakeConfig) -> None:
-    with MemoryNode("a", config=make_config()) as a, stranger("m", a.address) as m:
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a) as m:
         m.tell(RecallRequest(1, " \n ", 10))
 
         refused = m.hear()
@@ -244,9 +241,7 @@ def test_peers_that_are_silent_are_named_and_what_came_is_told(make_config: Make
 
 
 def test_a_peer_that_lies_in_wait_with_no_answer_is_named(make_config: MakeConfig) -> None:
-    with MemoryNode("a", config=make_config()) as a, stranger("m", a.address) as m:
-        m.tell(Hello("test", WIRE_VERSION, WIRE_VERSION, m.record))
-        assert isinstance(m.hear(), Welcome)
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a):
         wait_for(lambda: leads(a, "zebra") == ["m"])
 
         assert a.ask("zebra", timeout_s=0.1).silent_peers == ("m",)

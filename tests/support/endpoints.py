@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 import zmq
 
 from node.net.config import MeshConfig
+from node.net.credentials import load_or_make
 from node.net.endpoint import Endpoint
 from node.net.peer import Hooks
 from node.net.register import Register
 from protocol import wire
 from protocol.digest import Announced, Digest
-from protocol.messages import Message, Record, Role
+from protocol.identity import Signer
+from protocol.messages import Hello, Message, Record, Role, Welcome
 from protocol.names import AgentName, check_agent_name
+from protocol.wire import WIRE_VERSION
+from tests.support.sockets import connect
 
 Socket = zmq.Socket[bytes]
 
@@ -41,7 +47,7 @@ def running(
         incarnation=1,
         hooks=hooks or Hooks(),
         commands=commands or {},
-        digest=Digest.of([Announced(topic, 1, 1.0) for topic in topics]),
+        topics=[Announced(topic, 1, 1.0) for topic in topics],
     )
     try:
         endpoint.start()
@@ -50,33 +56,50 @@ def running(
         endpoint.close()
 
 
-def record_of(name: str, *, router: str, publisher: str, topics: tuple[str, ...] = ()) -> Record:
-    """What a stranger says of itself."""
-    return Record(
-        agent=name,
-        instance=7,
-        incarnation=1,
-        version=1,
-        role="agent",
-        router=router,
-        publisher=publisher,
-        digest=Digest.of([Announced(topic, 1, 1.0) for topic in topics]),
-    )
-
-
 class Stranger:
     """A member by raw sockets: it says what it is told to, and answers nothing."""
 
-    def __init__(self, context: zmq.Context[Socket], name: str) -> None:
+    def __init__(self, context: zmq.Context[Socket], name: str, config: MeshConfig) -> None:
         self.agent = AgentName(name)
+        self.mesh = config.mesh
+        self.credentials = load_or_make(config, self.agent, "agent")
+        self.signer = Signer(self.credentials.sign_secret)
         self.router = context.socket(zmq.ROUTER)
         self.publisher = context.socket(zmq.XPUB)
         self.dealer = context.socket(zmq.DEALER)
         addresses = []
         for bound in (self.router, self.publisher):
+            bound.setsockopt(zmq.CURVE_SERVER, 1)
+            bound.setsockopt(zmq.CURVE_SECRETKEY, self.credentials.curve_secret)
             port = bound.bind_to_random_port("tcp://127.0.0.1")
             addresses.append(f"tcp://127.0.0.1:{port}")
-        self.record = record_of(name, router=addresses[0], publisher=addresses[1], topics=("zebra",))
+        self.record = self.signed(self._record(*addresses))
+
+    def _record(self, router: str, publisher: str) -> Record:
+        epoch = self.credentials.charter.epochs[-1]
+        return Record(
+            agent=self.agent,
+            instance=7,
+            incarnation=1,
+            version=1,
+            role="agent",
+            router=router,
+            publisher=publisher,
+            digest=Digest.of([Announced("zebra", 1, 1.0)], key_epoch=epoch.number, key=epoch.key),
+        )
+
+    def signed(self, record: Record) -> Record:
+        """As its owner says it."""
+        return self.signer.sign(msgspec.structs.replace(record, signed_at=int(time.time())))
+
+    def connect(self, address: str) -> None:
+        """To this member, with our keys."""
+        connect(self.dealer, address, (self.credentials.curve_key, self.credentials.curve_secret))
+
+    def hello(self, **changed: Any) -> Hello:
+        """How it introduces itself."""
+        bare = Hello(self.mesh, WIRE_VERSION, WIRE_VERSION, self.record, self.credentials.certificate, 2**40)
+        return msgspec.structs.replace(bare, **changed)
 
     def tell(self, message: Message, *, sender: str = "") -> None:
         """A direct message to whom we are connected to."""
@@ -91,14 +114,34 @@ class Stranger:
         assert self.dealer.poll(10_000), "no answer came"
         return wire.decode(self.dealer.recv())[1]
 
+    def join(self) -> None:
+        """Say hello, and be welcomed."""
+        self.tell(self.hello())
+        while not isinstance(self.hear(), Welcome):
+            pass
+        while self.dealer.poll(50):
+            self.hear()
+
+
+class Met(Protocol):
+    """Whom a stranger comes to."""
+
+    config: Any
+
+    @property
+    def address(self) -> str:
+        """With its key."""
+
 
 @contextmanager
-def stranger(name: str, endpoint_address: str) -> Iterator[Stranger]:
-    """One that is connected to the member at this router address."""
+def stranger(name: str, met: Met, *, joins: bool = True) -> Iterator[Stranger]:
+    """One that is connected to the router of `met`, with a certificate of its mesh; a member, if it joins."""
     context: zmq.Context[Socket] = zmq.Context()
     try:
-        opened = Stranger(context, name)
-        opened.dealer.connect(endpoint_address)
+        opened = Stranger(context, name, met.config)
+        opened.connect(met.address)
+        if joins:
+            opened.join()
         yield opened
     finally:
         context.destroy(linger=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import zmq
 
 from node.net.address import split_key, with_key
-from node.net.keys import Keys, make_pair
+from node.net.keys import SocketKeys, make_pair
 from node.net.zeromq import ZmqTransport
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -29,7 +29,7 @@ class OpenTransport(ZmqTransport):
     ) -> None:
         self.pair = pair or make_pair()
         self.public, secret = self.pair
-        keys = Keys(public=self.public, secret=secret, is_admitted=is_admitted)
+        keys = SocketKeys(public=self.public, secret=secret, is_admitted=is_admitted)
         super().__init__(listen, keys=keys, advertise=advertise, control_path=control_path)
         self.router_address = with_key(self.router_address, self.public)
         self.publisher_address = with_key(self.publisher_address, self.public)

@@ -19,7 +19,7 @@ from typing import Final
 
 import zmq
 
-from node.net.keys import Keys
+from node.net.keys import SocketKeys
 from node.net.zeromq.sockets import PUBLISHER_DOMAIN, ROUTER_DOMAIN, Context, Socket, is_readable
 
 _ADDRESS: Final = "inproc://zeromq.zap.01"
@@ -33,7 +33,7 @@ _OUT_S: Final = 60.0
 class Admission:
     """Of one transport, whose owner's lock is held by whoever calls."""
 
-    def __init__(self, context: Context, keys: Keys) -> None:
+    def __init__(self, context: Context, keys: SocketKeys) -> None:
         self._keys = keys
         self._odd: dict[bytes, int] = {}  # Of members alone, so no more than there are.
         self._out: dict[bytes, float] = {}

@@ -16,7 +16,7 @@ import socket
 import zmq
 
 from node.net.address import split_key
-from node.net.keys import Keys
+from node.net.keys import SocketKeys
 from protocol.errors import AddressInUse, InvalidInput
 from protocol.wire import MAX_FRAME_BYTES
 
@@ -77,7 +77,7 @@ def open_socket(context: Context, kind: int, limit_bytes: int) -> Socket:
     return opened
 
 
-def open_door(context: Context, kind: int, keys: Keys, domain: bytes, limit_bytes: int) -> Socket:
+def open_door(context: Context, kind: int, keys: SocketKeys, domain: bytes, limit_bytes: int) -> Socket:
     """A socket that others connect to, by CURVE alone; who may, ZAP is asked for `domain`."""
     opened = open_socket(context, kind, limit_bytes + _CURVE_BYTES)
     opened.setsockopt(zmq.CURVE_SERVER, 1)
@@ -87,7 +87,7 @@ def open_door(context: Context, kind: int, keys: Keys, domain: bytes, limit_byte
     return opened
 
 
-def connect(context: Context, kind: int, address: str, keys: Keys) -> tuple[Socket, bytes]:
+def connect(context: Context, kind: int, address: str, keys: SocketKeys) -> tuple[Socket, bytes]:
     """A socket of ours to `address`, and the key of who listens there, which it names. Raises `ZMQError`, or
     `InvalidInput` where it names none, and leaves nothing open then.
     """

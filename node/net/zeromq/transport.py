@@ -34,7 +34,7 @@ import msgspec
 import zmq
 
 from node.net.address import split_address
-from node.net.keys import Keys
+from node.net.keys import SocketKeys
 from node.net.transport import Received, TransportStatistics
 from node.net.zeromq.admission import Admission
 from node.net.zeromq.descriptors import DEALERS, DescriptorGuard, descriptor_limit, descriptors_open
@@ -87,7 +87,7 @@ class ZmqTransport:
     `wait` is called by one thread; every other method by whoever holds the owner's lock.
     """
 
-    def __init__(self, listen: str, *, keys: Keys, advertise: str = "", control_path: str = "") -> None:
+    def __init__(self, listen: str, *, keys: SocketKeys, advertise: str = "", control_path: str = "") -> None:
         """`listen`: `tcp://host:port`, port 0 for any; the publisher takes the port after it, or any.
 
         `keys`: ours; every tcp socket speaks CURVE with them.

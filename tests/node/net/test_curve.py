@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.net.address import split_key, with_key
-from node.net.keys import Keys, make_pair, public_of
+from node.net.keys import SocketKeys, make_pair, public_of
 from node.net.transport import Received
 from node.net.zeromq import admission, sockets
 from node.net.zeromq.admission import Admission
@@ -228,7 +228,7 @@ def test_a_message_of_many_parts_never_comes_in_and_nothing_of_it_stays() -> Non
 def handler(*admitted: bytes) -> Iterator[tuple[Admission, zmq.Socket[bytes], set[bytes]]]:
     """The handler, a socket that asks it as ZeroMQ does, and the keys it knows."""
     context, members = open_context(), set(admitted)
-    one = Admission(context, Keys(public=bytes(32), secret=bytes(32), is_admitted=members.__contains__))
+    one = Admission(context, SocketKeys(public=bytes(32), secret=bytes(32), is_admitted=members.__contains__))
     asker = context.socket(zmq.DEALER)
     asker.setsockopt(zmq.LINGER, 0)
     asker.connect("inproc://zeromq.zap.01")

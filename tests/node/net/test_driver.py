@@ -51,13 +51,13 @@ def test_two_members_of_one_host_meet_by_themselves(make_config: MakeConfig) -> 
         with b.driver.lock:
             leads = b.driver.peer.engine.directory.who_knows(["apple"], now=0.0)
         assert [lead.agent for lead in leads] == ["a"]
-        assert b.route_to(AgentName("a")) == a.driver.transport.router_address
+        assert b.route_to(AgentName("a")) == a.address
         assert b.route_to(AgentName("nobody")) is None
 
 
 def test_three_members_meet_though_two_know_only_the_first(make_config: MakeConfig) -> None:
     with running("a", make_config(host="1")) as a:
-        seeds = (a.driver.transport.router_address,)
+        seeds = (a.address,)
         with (
             running("b", make_config(host="2", seeds=seeds)) as b,
             running("c", make_config(host="3", seeds=seeds)) as c,
@@ -70,7 +70,7 @@ def test_three_members_meet_though_two_know_only_the_first(make_config: MakeConf
 
 def test_a_seed_that_comes_up_later_is_met(make_config: MakeConfig) -> None:
     with running("b", make_config()) as b:
-        port = int(b.driver.transport.router_address.rpartition(":")[2])
+        port = int(b.address.rpartition(":")[2])
     listen = f"tcp://127.0.0.1:{port}"
     with (
         running("a", make_config(host="1", seeds=(listen,))) as a,
@@ -83,9 +83,8 @@ def test_who_answers_and_who_is_silent_is_told_at_the_deadline(make_config: Make
     answerers: list[Endpoint] = []
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
-        address = a.driver.transport.router_address
-        with stranger("s", address) as silent:
-            outcome = ask(a.driver, {"b": b.driver.transport.router_address, "s": silent.record.router})
+        with stranger("s", a) as silent:
+            outcome = ask(a.driver, {"b": b.address, "s": silent.record.router})
 
     assert outcome.silent == ("s",)
     assert list(outcome.replies) == ["b"]
@@ -102,7 +101,7 @@ def test_what_answers_under_a_name_that_was_not_asked_is_a_stray(make_config: Ma
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
 
-        outcome = ask(a.driver, {"c": b.driver.transport.router_address})
+        outcome = ask(a.driver, {"c": b.address})
 
         assert outcome.silent == ("c",)
         assert a.driver.peer.traffic().strays == 1
@@ -128,7 +127,7 @@ def test_closing_ends_what_is_asked_at_once_and_not_at_its_deadline(make_config:
     with (
         running("a", make_config()) as a,
         ThreadPoolExecutor(1, "waiter") as pool,
-        stranger("s", a.driver.transport.router_address) as silent,
+        stranger("s", a) as silent,
     ):
         pending = a.driver.ask(
             {silent.agent: Route(silent.record.router)},
@@ -144,7 +143,7 @@ def test_closing_ends_what_is_asked_at_once_and_not_at_its_deadline(make_config:
 
 
 def test_an_answer_after_the_deadline_is_a_stray_and_harms_nothing(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, stranger("s", a.driver.transport.router_address) as late:
+    with running("a", make_config()) as a, stranger("s", a) as late:
         ask(a.driver, {"s": late.record.router}, timeout_s=0.05)
         assert late.router.poll(10_000)
         identity, _ = late.router.recv_multipart()
@@ -172,7 +171,7 @@ def test_many_threads_may_use_one_member_while_it_gossips(make_config: MakeConfi
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
         wait_for(lambda: living(a) == ["a", "b"])
-        address = b.driver.transport.router_address
+        address = b.address
 
         with ThreadPoolExecutor(8) as pool:
             outcomes = list(pool.map(lambda _: ask(a.driver, {"b": address}, timeout_s=30.0), range(400)))
@@ -191,7 +190,7 @@ def test_members_may_be_heard_and_dropped_by_many_threads_while_it_waits(make_co
     answerers: list[Endpoint] = []
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
-        address, publisher = b.driver.transport.router_address, b.driver.transport.publisher_address
+        address, publisher = b.address, b.driver.transport.publisher_address
         with ThreadPoolExecutor(8) as pool:
             done = [pool.submit(hear, a, f"m{number}", publisher) for number in range(8)]
             for one in done:
@@ -209,7 +208,7 @@ def test_an_error_of_ours_in_the_thread_ends_the_membership_and_is_told(make_con
     told = threading.Event()
     with running("a", make_config(), hooks=Hooks(on_request=fail)) as a:
         a.on_refusal = told.set
-        with stranger("s", a.driver.transport.router_address) as one:
+        with stranger("s", a) as one:
             one.tell(RecallRequest(1, "q", 10))
             assert told.wait(20)
 

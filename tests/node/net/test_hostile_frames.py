@@ -11,8 +11,8 @@ import zmq
 from node.net.endpoint import Endpoint
 from protocol import wire
 from protocol.errors import MalformedFrame
-from protocol.messages import Ack, Announce, Claim, Heartbeat, Hello, Ping, Refusal, Welcome
-from protocol.wire import MAX_FRAME_BYTES, WIRE_VERSION
+from protocol.messages import Ack, Announce, Claim, Heartbeat, Ping, Refusal
+from protocol.wire import MAX_FRAME_BYTES
 from tests.support.endpoints import Stranger, running, stranger
 from tests.support.settings import MakeConfig
 from tests.support.waiting import wait_for
@@ -23,11 +23,6 @@ pytestmark = pytest.mark.processes
 def dropped(endpoint: Endpoint) -> dict[str, int]:
     with endpoint.driver.lock:
         return endpoint.driver.peer.traffic().dropped
-
-
-def join(one: Stranger, mesh: str = "test") -> None:
-    one.tell(Hello(mesh, WIRE_VERSION, WIRE_VERSION, one.record))
-    assert isinstance(one.hear(), Welcome)
 
 
 def answers(one: Stranger) -> bool:
@@ -48,16 +43,16 @@ BAD = {
     "empty": (b"", "truncated"),
     "one byte": (b"\x01", "truncated"),
     "a wire version to come": (b"\x63\x0a\x01m\x91\x05", "wire-version"),
-    "an unknown kind": (b"\x01\xfa\x01m\x91\x05", "unknown-kind"),
-    "a sender that is none": (b"\x01\x0a\x02M!\x91\x05", "bad-sender"),
-    "a name longer than the frame": (b"\x01\x0a\x40m", "bad-sender"),
-    "no body": (b"\x01\x0a\x01m", "bad-msgpack"),
-    "half a body": (b"\x01\x0a\x01m\x92\x05", "bad-msgpack"),
-    "a body with a tail": (b"\x01\x0a\x01m\x91\x05\x05", "bad-msgpack"),
-    "a body of another kind": (b"\x01\x0a\x01m\xa1x", "bad-field"),
-    "a field of another type": (b"\x01\x0a\x01m\x91\xa1x", "bad-field"),
-    "arrays in arrays": (b"\x01\x0a\x01m" + b"\x91" * 100_000, "bad-msgpack"),
-    "an array that claims four billion items": (b"\x01\x0a\x01m\xdd\xff\xff\xff\xff", "bad-msgpack"),
+    "an unknown kind": (b"\x02\xfa\x01m\x91\x05", "unknown-kind"),
+    "a sender that is none": (b"\x02\x0a\x02M!\x91\x05", "bad-sender"),
+    "a name longer than the frame": (b"\x02\x0a\x40m", "bad-sender"),
+    "no body": (b"\x02\x0a\x01m", "bad-msgpack"),
+    "half a body": (b"\x02\x0a\x01m\x92\x05", "bad-msgpack"),
+    "a body with a tail": (b"\x02\x0a\x01m\x91\x05\x05", "bad-msgpack"),
+    "a body of another kind": (b"\x02\x0a\x01m\xa1x", "bad-field"),
+    "a field of another type": (b"\x02\x0a\x01m\x91\xa1x", "bad-field"),
+    "arrays in arrays": (b"\x02\x0a\x01m" + b"\x91" * 100_000, "bad-msgpack"),
+    "an array that claims four billion items": (b"\x02\x0a\x01m\xdd\xff\xff\xff\xff", "bad-msgpack"),
 }
 
 
@@ -65,7 +60,7 @@ BAD = {
 def test_a_bad_frame_is_dropped_and_counted_by_its_reason(
     frame: bytes, reason: str, make_config: MakeConfig
 ) -> None:
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
+    with running("a", make_config()) as a, stranger("m", a) as m:
         m.dealer.send(frame)
         m.dealer.send(frame)
 
@@ -77,7 +72,7 @@ def test_random_bytes_in_any_number_do_not_stop_a_member(make_config: MakeConfig
     rng = Random(7)
     frames = [rng.randbytes(rng.randrange(200)) for _ in range(500)]
     frames += [b"\x01" + bytes([rng.randrange(1, 19), 1]) + b"m" + rng.randbytes(50) for _ in range(500)]
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
+    with running("a", make_config()) as a, stranger("m", a) as m:
         for frame in frames:
             m.dealer.send(frame)
 
@@ -91,7 +86,7 @@ def test_a_kind_of_bad_frame_is_logged_once(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
+    with running("a", make_config()) as a, stranger("m", a) as m:
         for _ in range(10):
             m.dealer.send(b"\x01")
         assert answers(m)
@@ -100,19 +95,17 @@ def test_a_kind_of_bad_frame_is_logged_once(
 
 
 def test_an_oversized_frame_costs_its_sender_the_connection_and_nobody_else(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a:
-        address = a.driver.transport.router_address
-        with stranger("m", address) as m, stranger("n", address) as n:
-            m.dealer.send(bytes(MAX_FRAME_BYTES + 1))
+    with running("a", make_config()) as a, stranger("m", a) as m, stranger("n", a) as n:
+        m.dealer.send(bytes(MAX_FRAME_BYTES + 1))
 
-            assert answers(n)
-            assert answers(n)
-            assert dropped(a) == {}
+        assert answers(n)
+        assert answers(n)
+        assert dropped(a) == {}
 
 
 def test_what_a_publisher_says_under_another_name_is_dropped(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
-        join(m)
+    with running("a", make_config()) as a, stranger("m", a) as m:
+        m.join()
         assert m.publisher.poll(10_000), "a subscribes to a member it has heard of"
         m.publisher.recv()
 
@@ -124,8 +117,8 @@ def test_what_a_publisher_says_under_another_name_is_dropped(make_config: MakeCo
 
 
 def test_a_publisher_of_noise_is_counted_and_stays_a_member(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
-        join(m)
+    with running("a", make_config()) as a, stranger("m", a) as m:
+        m.join()
         assert m.publisher.poll(10_000)
         m.publisher.recv()
 
@@ -138,7 +131,7 @@ def test_a_publisher_of_noise_is_counted_and_stays_a_member(make_config: MakeCon
 
 
 def test_a_refusal_does_not_end_a_member_that_has_joined(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
+    with running("a", make_config()) as a, stranger("m", a) as m:
         m.tell(Refusal("name-taken", "go away"))
 
         assert answers(m)
@@ -146,20 +139,20 @@ def test_a_refusal_does_not_end_a_member_that_has_joined(make_config: MakeConfig
 
 
 def test_a_hello_to_another_mesh_is_refused_and_leaves_no_trace(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a, stranger("m", a.driver.transport.router_address) as m:
-        m.tell(Hello("elsewhere", WIRE_VERSION, WIRE_VERSION, m.record))
+    with running("a", make_config()) as a, stranger("m", a, joins=False) as m:
+        m.tell(m.hello(mesh="elsewhere"))
 
-        assert m.hear() == Refusal("wrong-mesh", "this is mesh test, not elsewhere")
+        refusal = m.hear()
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.reason) == ("wrong-mesh", "this is mesh test, not elsewhere")
         assert [member.agent for member in a.members()] == ["a"]
 
 
 def test_one_that_never_reads_its_answers_does_not_hold_up_the_others(make_config: MakeConfig) -> None:
-    with running("a", make_config()) as a:
-        address = a.driver.transport.router_address
-        with stranger("m", address) as deaf, stranger("n", address) as n:
-            deaf.dealer.setsockopt(zmq.RCVHWM, 1)
-            frame = wire.encode(deaf.agent, Ping(1))
-            for _ in range(20_000):
-                deaf.dealer.send(frame)
+    with running("a", make_config()) as a, stranger("m", a) as deaf, stranger("n", a) as n:
+        deaf.dealer.setsockopt(zmq.RCVHWM, 1)
+        frame = wire.encode(deaf.agent, Ping(1))
+        for _ in range(20_000):
+            deaf.dealer.send(frame)
 
-            assert answers(n)
+        assert answers(n)

@@ -10,11 +10,11 @@ from node.net.peerwatch import WRONG_PEERS, PeerWatch
 from node.net.simnet import SimMesh
 from node.net.transport import Received
 from protocol import wire
+from protocol.digest import EMPTY
 from protocol.effects import Route
-from protocol.messages import Hello
+from protocol.messages import Hello, Record
 from protocol.names import AgentName
 from protocol.wire import WIRE_VERSION
-from tests.support.endpoints import record_of
 
 A, B = AgentName("a"), AgentName("b")
 
@@ -88,7 +88,7 @@ def test_a_hello_of_another_mesh_or_version_and_a_malformed_frame_are_remembered
     mesh.add("b", seeds=["a"])
     mesh.run(seconds=3)
     peer = peer_of(mesh)
-    record = record_of("x", router="tcp://10.0.0.9:1", publisher="tcp://10.0.0.9:2")
+    record = Record("x", 7, 1, 1, "agent", "tcp://10.0.0.9:1", "tcp://10.0.0.9:2", EMPTY)
     back = Route("tcp://10.0.0.9:1")
     hellos = Hello("other", WIRE_VERSION, WIRE_VERSION, record), Hello("sim", 90, 99, record)
 
