@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 import platformdirs
 
-from node.net.address import split_address
+from node.net.address import split_address, split_key
 from protocol.errors import InvalidInput
 from protocol.names import check_mesh_name
 from protocol.profile import PROFILES, Profile
@@ -61,7 +61,8 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     advertise: str = ""
     """The host others reach us at, where it is not the one we listen on."""
     seeds: tuple[str, ...] = ()
-    """Router addresses of members on other hosts; those of this host find each other by themselves."""
+    """Addresses of members on other hosts, with their keys, as `avm status` shows them; those of this host
+    find each other by themselves."""
     profile: Literal["local", "lan", "wan"] = "lan"
     """Which settings of the gossip's knobs, see `protocol.profile`."""
     runtime_dir: Path = msgspec.field(default_factory=_runtime_dir)
@@ -74,10 +75,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
         check_mesh_name(self.mesh)
         host, _ = split_address(self.listen)
         for seed in self.seeds:
-            try:
-                split_address(seed)
-            except InvalidInput as error:
-                raise InvalidInput("seeds", error.problem, error.fix) from None
+            split_key(seed)
         if self.advertise and not _HOST.fullmatch(self.advertise):
             raise InvalidInput(
                 "advertise", f"{self.advertise[:80]!r} is no host", "give a name or an address"
