@@ -22,7 +22,9 @@ _LISTED = 20
 
 Listen = Annotated[str | None, typer.Option(help="tcp://host:port; port 0 takes any that is free.")]
 Advertise = Annotated[str | None, typer.Option(help="The host others reach us at, where it is another one.")]
-Seed = Annotated[list[str] | None, typer.Option(help="Address of a member on another host; may be repeated.")]
+Seed = Annotated[
+    list[str] | None, typer.Option(help="Address of a member on another host, with its key; may be repeated.")
+]
 ProfileOption = Annotated[str | None, typer.Option(help="local, lan or wan: settings of the gossip.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 

@@ -95,9 +95,8 @@ class Authority:
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether one is on this host, in good order or not."""
-        return os.path.exists(
-            _secret_file(folder)
-        )  # False where we may not look, too; it cannot be used then.
+        # False where we may not look, too: it cannot be used then.
+        return os.path.exists(_secret_file(folder))
 
     @classmethod
     def create(cls, folder: Path, mesh: str, *, clock: Clock = time.time) -> Self:
@@ -247,6 +246,15 @@ class Authority:
                 str(self.folder / "charter.json"), "is not signed by this authority", self._recovery()
             )
         return charter
+
+    def adopt(self, charter: Charter) -> None:
+        """Take a charter of ours that is newer than the one here, as when a backup was restored: the mesh
+        goes by it already, and would take no change with a number that it has seen.
+        """
+        with locked(self.folder):
+            is_newer = charter.number > self.charter().number
+            if is_newer and charter.mesh == self.mesh and verify(charter, self.public):
+                write_private(self.folder / "charter.json", msgspec.json.encode(charter))
 
     def issued(self) -> tuple[Issued, ...]:
         """What is in the ledger, in the order of issue; revoked is what the charter revokes as well."""

@@ -61,7 +61,8 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     advertise: str = ""
     """The host others reach us at, where it is not the one we listen on."""
     seeds: tuple[str, ...] = ()
-    """Router addresses of members on other hosts; those of this host find each other by themselves."""
+    """Addresses of members on other hosts, with their keys, as `avm status` shows them; those of this host
+    find each other by themselves."""
     profile: Literal["local", "lan", "wan"] = "lan"
     """Which settings of the gossip's knobs, see `protocol.profile`."""
     runtime_dir: Path = msgspec.field(default_factory=_runtime_dir)

@@ -113,7 +113,7 @@ def load_or_make(
                 f"make another by `avm mesh issue {agent} --replace`",
             )
         if authority is None or not _is_waning(found, clock()):
-            return in_force(path, _chartered(found, authority), role, clock())
+            return in_force(path, _with_newest_charter(found, authority), role, clock())
     with locked(folder):  # Of two processes that come here at once the second finds what the first made.
         found = read(config, agent)
         if found is None:
@@ -121,7 +121,7 @@ def load_or_make(
         authority = _sound_authority(config, clock)
         if authority is not None and _is_waning(found, clock()):
             found = _renewed(config, found, authority)
-        return in_force(path, _chartered(found, authority), role, clock())
+        return in_force(path, _with_newest_charter(found, authority), role, clock())
 
 
 def read(config: MeshConfig, agent: AgentName) -> Credentials | None:
@@ -170,13 +170,17 @@ def store(config: MeshConfig, found: Credentials) -> Path:
 
 
 def store_charter(config: MeshConfig, agent: AgentName, charter: Charter) -> None:
-    """Keep this charter for the agent's next start, where it is newer than the one in its file."""
+    """Keep this charter, which came by gossip, where it is newer than that in the agent's file: for its next
+    start, and for the authority, where that is here.
+    """
     with locked(config.credentials):
         found = read(config, agent)
         if found is None or charter.number <= found.charter.number or charter.mesh != found.mesh:
             return
         if verify(charter, found.authority):
-            store(config, msgspec.structs.replace(found, charter=charter))
+            newer = msgspec.structs.replace(found, charter=charter)
+            store(config, newer)
+            _with_newest_charter(newer, _sound_authority(config, time.time))
 
 
 def agents_of(folder: Path) -> list[AgentName]:
@@ -294,11 +298,13 @@ def _warn(error: Damaged) -> None:
     _log.warning("the authority of this mesh can issue and renew nothing: %s", error)
 
 
-def _chartered(found: Credentials, authority: Authority | None) -> Credentials:
-    """With the charter of the authority on this host, where that is newer."""
+def _with_newest_charter(found: Credentials, authority: Authority | None) -> Credentials:
+    """With the authority's charter, where that is newer; where it is older, the authority is given ours."""
     if authority is None:
         return found
     charter = authority.charter()
+    if charter.number < found.charter.number:
+        authority.adopt(found.charter)
     return msgspec.structs.replace(found, charter=charter) if charter.number > found.charter.number else found
 
 

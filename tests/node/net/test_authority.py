@@ -250,6 +250,23 @@ def test_a_new_digest_key_leaves_the_one_before_it_in_force(authority: Authority
     assert len({epoch.key for one in (first, second, third) for epoch in one.epochs}) == 3
 
 
+def test_a_restored_backup_takes_up_the_newest_charter_that_is_known(
+    authority: Authority, tmp_path: Path
+) -> None:
+    backup = (authority.folder / "charter.json").read_bytes()
+    first, newest = authority.rotate(), authority.rotate()
+    (authority.folder / "charter.json").write_bytes(backup)
+    forged = Authority.create(tmp_path / "other", "garden")
+    for _ in range(9):
+        forged.rotate()
+
+    for charter in (newest, first, forged.charter()):
+        authority.adopt(charter)
+
+    assert authority.charter() == newest
+    assert authority.rotate().number == newest.number + 1
+
+
 @pytest.mark.parametrize("days", [0, -1, 3651, float("nan")])
 def test_days_out_of_range_are_refused(days: float, authority: Authority) -> None:
     with pytest.raises(InvalidInput) as raised:

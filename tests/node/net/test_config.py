@@ -58,10 +58,10 @@ def test_seeds_in_the_environment_are_parted_by_commas(
     user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not user_file.exists()
-    seeds = (f"tcp://10.0.0.1:7700#{'0a' * 32}", f"tcp://10.0.0.2:7700#{'0b' * 32}")
+    seeds = [f"tcp://10.0.0.{host}:7700#{host * 64}" for host in "12"]
     monkeypatch.setenv("AVM_SEEDS", ",".join(seeds))
 
-    assert NodeConfig.load().seeds == seeds
+    assert NodeConfig.load().seeds == tuple(seeds)
 
 
 def test_one_folder_holds_everything_where_it_is_named(
@@ -82,7 +82,9 @@ def test_one_folder_holds_everything_where_it_is_named(
         ("mesh", "No Name"),
         ("listen", "tcp://127.0.0.1"),
         ("advertise", "two words"),
+        ("seeds", "10.0.0.1:7700"),
         ("seeds", "tcp://10.0.0.1:7700"),
+        ("seeds", "tcp://10.0.0.1:7700#ab"),
         ("profile", "fast"),
         ("runtime_dir", "/" + "long" * 30),
         ("durability", "some"),

@@ -335,6 +335,24 @@ def test_the_charter_of_the_authority_here_is_taken_where_it_is_newer(config: No
     assert started(config, A).charter == newer
 
 
+@pytest.mark.parametrize("how", ["start", "gossip"])
+def test_a_restored_authority_learns_of_the_newest_charter(how: str, config: NodeConfig) -> None:
+    started(config, A)
+    path = config.credentials / "authority" / "charter.json"
+    backup = path.read_bytes()
+    newest = authority_of(config).rotate()
+    if how == "start":
+        store_charter(config, A, newest)
+    path.write_bytes(backup)
+
+    if how == "start":
+        started(config, A)
+    else:
+        store_charter(config, A, newest)
+
+    assert authority_of(config).charter() == newest
+
+
 def test_seeds_travel_with_what_was_issued(config: NodeConfig, tmp_path: Path) -> None:
     authority = Authority.create(tmp_path / "elsewhere", "test", clock=lambda: T0)
     store(config, issue(authority, A, "agent", seeds=(SEED,)))
