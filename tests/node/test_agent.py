@@ -19,6 +19,7 @@ from protocol.errors import (
     NotFound,
     PeerRefused,
 )
+from protocol.keyring import newest
 from protocol.names import AgentName
 from protocol.topics import query_terms
 from tests.support.members import member_process
@@ -35,8 +36,9 @@ def leads(node: MemoryNode, query: str) -> list[str]:
 def announces(node: MemoryNode, word: str) -> bool:
     """Whether the digest that the node told the mesh last holds any term of `word`."""
     with node._endpoint.driver.lock:
-        digest = node._endpoint.driver.peer.engine.record.digest
-    return any(digest.may_contain(term) for term in query_terms(word))
+        engine = node._endpoint.driver.peer.engine
+        digest, (_, key) = engine.record.digest, newest(engine.gate.keys)
+    return any(digest.may_contain(term, key) for term in query_terms(word))
 
 
 def test_what_one_remembers_the_others_know_of_within_moments(make_config: MakeConfig) -> None:

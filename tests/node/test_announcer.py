@@ -16,6 +16,7 @@ from node.memory.store import Store
 from node.net.endpoint import Endpoint
 from protocol.digest import Digest
 from protocol.errors import StorageFailure
+from protocol.keyring import newest
 from tests.support.endpoints import running
 from tests.support.settings import MakeConfig
 from tests.support.waiting import wait_for
@@ -46,13 +47,23 @@ def told(endpoint: Endpoint) -> Digest:
         return endpoint.driver.peer.engine.record.digest
 
 
+def key_of(endpoint: Endpoint) -> tuple[int, bytes]:
+    with endpoint.driver.lock:
+        return newest(endpoint.driver.peer.engine.gate.keys)
+
+
+def digest_of(memory: LocalMemory, endpoint: Endpoint) -> Digest:
+    epoch, key = key_of(endpoint)
+    return Digest.of(announced(memory._store), key_epoch=epoch, key=key)
+
+
 def test_what_is_there_at_the_start_is_told_without_a_write(make_config: MakeConfig) -> None:
     with following(make_config) as (announcer, memory, endpoint):
         memory.remember("The zebra.", tags=["zebra"])
 
         announcer.start()
 
-        wait_for(lambda: told(endpoint).may_contain("zebra"))
+        wait_for(lambda: told(endpoint).may_contain("zebra", key_of(endpoint)[1]))
 
 
 def test_telling_twice_tells_once(make_config: MakeConfig) -> None:
@@ -73,8 +84,8 @@ def test_many_writes_make_few_announcements_and_the_last_state_is_told(make_conf
             memory.remember(f"The zebra number{number}.", tags=[f"tag{number}"])
             announcer.changed()
 
-        wait_for(lambda: told(endpoint) == Digest.of(announced(memory._store)))
-        assert told(endpoint).may_contain("tag299")
+        wait_for(lambda: told(endpoint) == digest_of(memory, endpoint))
+        assert told(endpoint).may_contain("tag299", key_of(endpoint)[1])
         assert version(endpoint) < 100
 
 
@@ -115,5 +126,5 @@ def test_a_memory_that_cannot_be_read_is_logged_and_tried_again_at_the_next_writ
         memory.remember("The zebra.", tags=["zebra"])
         announcer.changed()
 
-        wait_for(lambda: told(endpoint).may_contain("zebra"))
+        wait_for(lambda: told(endpoint).may_contain("zebra", key_of(endpoint)[1]))
     assert [record.levelno for record in caplog.records if "the disk" in record.message] == [logging.ERROR]

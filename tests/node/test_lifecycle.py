@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node import MemoryNode, NodeClient
-from protocol.errors import MeshError, NameTaken, NodeClosed, PeerSilent, WrongMesh
+from protocol.errors import MeshError, NameTaken, NodeClosed, PeerSilent
 from protocol.names import AgentName
 from tests.support.members import member_process
 from tests.support.settings import MakeConfig
@@ -103,14 +103,16 @@ def test_an_action_set_after_the_refusal_is_done_at_once(make_config: MakeConfig
         assert told.is_set()
 
 
-def test_a_seed_of_another_mesh_refuses_us(make_config: MakeConfig) -> None:
+def test_a_seed_of_another_mesh_tells_us_nothing_and_takes_note_of_us(make_config: MakeConfig) -> None:
     with MemoryNode("a", config=make_config(host="1", mesh="other")) as first:
         with MemoryNode("b", config=make_config(host="2", seeds=(first.address,))) as second:
-            wait_for(lambda: second._endpoint.refusal)
+            wait_for(lambda: first.status().dropped.get("forged"))
 
-            with pytest.raises(WrongMesh, match="this is mesh other, not test"):
-                second.check()
-        first.check()
+            second.check()
+            assert not second.status().joined
+        (wrong,) = [one for one in first.status().net.wrong if one.reason == "forged"]
+        assert wrong.who == "b"
+        assert "wrong mesh" in wrong.detail
         assert [member.agent for member in first.members()] == ["a"]
 
 

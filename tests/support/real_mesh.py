@@ -24,8 +24,12 @@ from pathlib import Path
 from deploy.simulation.watch import Broken
 from node.client import NodeClient
 from node.config import NodeConfig
+from node.net.address import with_key
+from node.net.authority import Authority
+from node.net.credentials import Credentials, issue, store
 from node.net.endpoint import MemberInfo
 from protocol.errors import MeshError
+from protocol.names import AgentName
 from tests.support.namespaces import Host, Lan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +45,19 @@ _LIVING = ("alive", "suspect")
 class RealMember:
     """One agent on one host, through all its processes: its folders stay the same."""
 
-    def __init__(self, host: Host, folder: Path, *, seeds: Iterable[str], advertise: str = "") -> None:
+    def __init__(
+        self, host: Host, folder: Path, own: Credentials, *, seeds: Iterable[str], advertise: str = ""
+    ) -> None:
+        """`own`: as they were issued by the authority, on another host than this."""
         self.name, self.host = host.name, host
         self.folder, self.log = folder / host.name, folder / f"{host.name}.log"
-        self.config = NodeConfig(mesh=MESH, data_dir=self.folder / "data", runtime_dir=self.folder / "run")
+        self.config = NodeConfig(
+            mesh=MESH,
+            data_dir=self.folder / "data",
+            runtime_dir=self.folder / "run",
+            credentials_dir=self.folder / "credentials",
+        )
+        store(self.config, own)
         self.process: subprocess.Popen[str] | None = None
         self.client: NodeClient | None = None
         self.stopped = False
@@ -127,6 +140,8 @@ class RealMesh:
     def __init__(self, lan: Lan, folder: Path, *, seeds: Collection[str]) -> None:
         self.lan, self._folder = lan, folder
         self._seeds = seeds
+        self._authority = Authority.create(folder / "authority", MESH)
+        self._issued: dict[str, Credentials] = {}
         self.members: dict[str, RealMember] = {}
         self.excused: set[str] = set()
         """Members that may be declared dead from now on: they are, or are cut off."""
@@ -139,15 +154,22 @@ class RealMesh:
         """Start these, all at once: for the first time or again."""
         for name in names:
             if name not in self.members:
-                seeds = [
-                    f"tcp://{self.lan.hosts[seed].address}:{PORT}" for seed in self._seeds if seed != name
-                ]
-                host = self.lan.hosts[name]
-                self.members[name] = RealMember(host, self._folder, seeds=seeds, advertise=advertise)
+                seeds = [self._address_of(seed) for seed in self._seeds if seed != name]
+                own, host = self._credentials_of(name), self.lan.hosts[name]
+                self.members[name] = RealMember(host, self._folder, own, seeds=seeds, advertise=advertise)
             self._held[name] = {}
             self.members[name].launch()
         for name in names:
             self.members[name].await_ready()
+
+    def _credentials_of(self, name: str) -> Credentials:
+        if name not in self._issued:
+            self._issued[name] = issue(self._authority, AgentName(name), "agent")
+        return self._issued[name]
+
+    def _address_of(self, name: str) -> str:
+        key = self._credentials_of(name).curve_key
+        return with_key(f"tcp://{self.lan.hosts[name].address}:{PORT}", key)
 
     def crash(self, *names: str) -> None:
         """SIGKILL, all at once."""

@@ -102,6 +102,7 @@ def test_what_answers_under_a_name_that_was_not_asked_is_a_stray(make_config: Ma
     answerers: list[Endpoint] = []
     with running("a", make_config()) as a, running("b", make_config(), hooks=answering(answerers)) as b:
         answerers.append(b)
+        wait_for(lambda: living(a) == living(b) == ["a", "b"])
 
         outcome = ask(a.driver, {"c": b.address})
 
