@@ -27,7 +27,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AVM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AVM_VECTORS", "off")  # An encoder is started only by the tests that are about it.
-    monkeypatch.setenv("XDG_CONFIG_HOME", os.path.join(os.devnull, "config"))
+    for name in ("CONFIG", "DATA"):  # Whoever forgets a folder is told so, and leaves nothing at home.
+        monkeypatch.setenv(f"XDG_{name}_HOME", os.path.join(os.devnull, name.lower()))
 
 
 @pytest.fixture(autouse=True)

@@ -59,10 +59,12 @@ def running(
 class Stranger:
     """A member by raw sockets: it says what it is told to, and answers nothing."""
 
-    def __init__(self, context: zmq.Context[Socket], name: str, config: MeshConfig) -> None:
-        self.agent = AgentName(name)
+    def __init__(
+        self, context: zmq.Context[Socket], name: str, config: MeshConfig, role: Role = "agent"
+    ) -> None:
+        self.agent, self.role = AgentName(name), role
         self.mesh = config.mesh
-        self.credentials = load_or_make(config, self.agent, "agent")
+        self.credentials = load_or_make(config, self.agent, role)
         self.signer = Signer(self.credentials.sign_secret)
         self.router = context.socket(zmq.ROUTER)
         self.publisher = context.socket(zmq.XPUB)
@@ -82,7 +84,7 @@ class Stranger:
             instance=7,
             incarnation=1,
             version=1,
-            role="agent",
+            role=self.role,
             router=router,
             publisher=publisher,
             digest=Digest.of([Announced("zebra", 1, 1.0)], key_epoch=epoch.number, key=epoch.key),
@@ -134,11 +136,11 @@ class Met(Protocol):
 
 
 @contextmanager
-def stranger(name: str, met: Met, *, joins: bool = True) -> Iterator[Stranger]:
+def stranger(name: str, met: Met, *, joins: bool = True, role: Role = "agent") -> Iterator[Stranger]:
     """One that is connected to the router of `met`, with a certificate of its mesh; a member, if it joins."""
     context: zmq.Context[Socket] = zmq.Context()
     try:
-        opened = Stranger(context, name, met.config)
+        opened = Stranger(context, name, met.config, role)
         opened.connect(met.address)
         if joins:
             opened.join()

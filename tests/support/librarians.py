@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Self
 
+import msgspec
+
 from librarian import Librarian, LibrarianConfig
 from librarian.policy import Policy
 from node import MemoryNode
@@ -22,8 +24,12 @@ class SmallMesh:
     @property
     def settings(self) -> LibrarianConfig:
         """Those of a librarian of this mesh."""
+        config = self._config
         return LibrarianConfig(
-            mesh=self._config.mesh, profile=self._config.profile, runtime_dir=self._config.runtime_dir
+            mesh=config.mesh,
+            profile=config.profile,
+            runtime_dir=config.runtime_dir,
+            credentials_dir=config.credentials_dir,
         )
 
     def node(self, name: str, *tags: str) -> MemoryNode:
@@ -35,10 +41,7 @@ class SmallMesh:
 
     def librarian(self, name: str = "librarian", *, policy: Policy = "full") -> Librarian:
         """A librarian."""
-        settings = self.settings
-        config = LibrarianConfig(
-            mesh=settings.mesh, profile=settings.profile, runtime_dir=settings.runtime_dir, policy=policy
-        )
+        config = msgspec.structs.replace(self.settings, policy=policy)
         return self._members.enter_context(Librarian(name, config))
 
     def __enter__(self) -> Self:
