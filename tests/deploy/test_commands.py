@@ -101,7 +101,7 @@ def test_the_verbs_of_other_memory_tools_work(avm: Avm) -> None:
         (["remember", "x", "-a", "alice", "--mesh", "a b"], "mesh"),
         (["node", "Alice"], "agent"),
         (["node", "alice", "--listen", "here"], "listen"),
-        (["node", "alice", "--listen", "tcp://0.0.0.0:7700"], "listen"),
+        (["node", "alice", "--listen", "tcp://0.0.0.0:7700"], "advertise"),
         (["node", "alice", "--profile", "moon"], "profile"),
         (["node", "alice", "--cache-entries", "-1"], "cache_entries"),
         (["node", "alice", "--log-level", "loud"], "log-level"),

@@ -147,7 +147,8 @@ import json, sys
 from pathlib import Path
 from node import MemoryNode, NodeConfig
 config = NodeConfig(profile="local", mesh="test", data_dir=Path({str(config.data_dir)!r}),
-                    runtime_dir=Path({str(config.runtime_dir)!r}), vectors="off")
+                    runtime_dir=Path({str(config.runtime_dir)!r}),
+                    credentials_dir=Path({str(config.credentials_dir)!r}), vectors="off")
 with MemoryNode("a", config=config) as node:
     node.remember("The zebra.", tags=["zebra"])
     node.recall("zebra")
