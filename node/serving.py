@@ -7,6 +7,8 @@ user's commands. What waits is bounded; beyond that the asker is told that we ar
 from __future__ import annotations
 
 import logging
+import threading
+from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
@@ -34,6 +36,8 @@ MAX_QUOTES = 1000
 
 _THREADS = 2
 _WAITING = 64
+_AT_ONCE = 16
+"""Questions of one asker that wait or run; a quarter of all, so that no one keeps the others out."""
 
 
 class Server:
@@ -46,6 +50,8 @@ class Server:
         understand: Callable[[Collection[str]], Understand | None],
     ) -> None:
         self._store, self._audit, self._understand = store, audit, understand
+        self._lock = threading.Lock()
+        self._under_way: Counter[AgentName] = Counter()
         self._permissions = Permissions(store.relations.readable_by)
         self._workers = Workers("avm-serving", threads=_THREADS, limit=_WAITING)
 
@@ -53,9 +59,21 @@ class Server:
         """Answer `request` along `route`, soon. Called by the driver."""
         role = endpoint.role_of(sender)
         done = partial(self._answer, endpoint, sender, role, route, request)
-        if not self._workers.submit(partial(self._recall, endpoint.agent, sender, role, request), done):
+        job = partial(self._recall, endpoint.agent, sender, role, request)
+        with self._lock:
+            is_too_much = self._under_way[sender] >= _AT_ONCE
+            self._under_way[sender] += not is_too_much
+        if is_too_much or not self._workers.submit(job, done):
+            if not is_too_much:
+                self._over(sender)
             busy = Refused(request.request, PeerRefused.code, f"{endpoint.agent} is busy")
             endpoint.driver.send(route, wire.encode(endpoint.agent, busy))
+
+    def _over(self, sender: AgentName) -> None:
+        with self._lock:
+            self._under_way[sender] -= 1
+            if not self._under_way[sender]:
+                del self._under_way[sender]
 
     def close(self) -> None:
         """Finish what runs, drop what waits."""
@@ -95,6 +113,7 @@ class Server:
         request: RecallRequest,
         future: Future[bytes],
     ) -> None:
+        self._over(sender)
         if future.cancelled():
             return
         error = future.exception()

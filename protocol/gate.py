@@ -67,6 +67,9 @@ class Gate(Protocol):
     def key_of(self, agent: AgentName) -> str:
         """The key of this agent's sockets in hex; empty where there is none."""
 
+    def is_admitted(self, curve_key: bytes) -> bool:
+        """Whether the owner of this key of sockets is a member."""
+
     def certificates_of(self, records: Iterable[Record]) -> tuple[Certificate, ...]:
         """Those of the owners."""
 
@@ -111,6 +114,10 @@ class Open:
     def key_of(self, _agent: AgentName) -> str:
         """None."""
         return ""
+
+    def is_admitted(self, _curve_key: bytes) -> bool:
+        """Whoever it is."""
+        return True
 
     def certificates_of(self, _records: Iterable[Record]) -> tuple[Certificate, ...]:
         """None."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from node.net.peerwatch import PeerWatch, SilentPeer, WrongPeer
+from node.net.rates import FRAMES_A_SECOND, Rates
 from node.net.transport import Received, Transport, TransportStatistics
 from node.net.troublemakers import SHUT_OUT_S, Troublemakers
 from protocol import wire
@@ -115,7 +116,7 @@ class Peer:
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._dropped: Counter[str] = Counter()
         self._watch = PeerWatch()
-        self._trouble = Troublemakers()
+        self._trouble, self._rates = Troublemakers(), Rates()
         self._proven: AgentName | None = None  # Who sent the frame at hand, where its key tells.
         self._frames_in = self._bytes_in = self._frames_out = self._bytes_out = self._unsent = 0
 
@@ -123,6 +124,12 @@ class Peer:
         """Take one frame. A bad one is dropped, counted, and logged at its first kind only."""
         self._frames_in += 1
         self._bytes_in += len(received.frame)
+        if (
+            received.key is not None
+            and received.route is not None
+            and not self._is_in_turn(now, received.key)
+        ):
+            return
         try:
             sender, message = self._decode(received.frame)
         except MalformedFrame as error:
@@ -152,6 +159,16 @@ class Peer:
                 if isinstance(message, Hello):
                     self._look_at(now, message)
                 self.perform(now, self.engine.on_message(now, sender, received.route, message))
+
+    def _is_in_turn(self, now: float, key: bytes) -> bool:
+        """Whether the owner of `key` keeps to its share of us; looked at before its frame is."""
+        verdict = self._rates.take(key, now, is_member=self.engine.gate.is_admitted(key))
+        if verdict == "taken":
+            return True
+        self._dropped[verdict] += 1
+        if self._dropped[verdict] == 1:
+            _log.warning("a peer sends more than %g frames a second: it is %s", FRAMES_A_SECOND, verdict)
+        return False
 
     def _flaw_of(self, sender: AgentName, message: Message, key: bytes | None) -> str:
         """Why the connection with this key does not speak for `sender`: a name in a frame proves nothing.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 import pytest
 
-from node import MemoryNode, NodeClient
+from node import MemoryNode, NodeClient, serving
 from node.net.peer import Hooks
 from node.recall import tokens
+from node.serving import Server
 from protocol.effects import Route
 from protocol.errors import InvalidInput, NodeClosed, NotFound, PeerSilent
 from protocol.messages import (
@@ -311,3 +313,34 @@ def test_a_closed_node_answers_nothing(make_config: MakeConfig) -> None:
         a.ask("zebra")
     with pytest.raises(NodeClosed):
         a.who_knows("zebra", via="gossip")
+
+
+def test_one_that_asks_too_much_at_once_is_told_so_and_the_others_are_answered(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    recall = Server._recall
+
+    def slow(self: Server, owner: AgentName, asker: AgentName, *rest: Any) -> bytes:
+        if asker == "m":
+            begun.set()
+            assert go_on.wait(20)
+        return recall(self, owner, asker, *rest)
+
+    monkeypatch.setattr(Server, "_recall", slow)
+    monkeypatch.setattr(serving, "_THREADS", 4)
+    monkeypatch.setattr(serving, "_AT_ONCE", 3)
+    with MemoryNode("a", config=make_config()) as a, stranger("m", a) as m, stranger("n", a) as n:
+        a.remember("The zebra is striped.", tags=["zebra"], visibility="mesh")
+        for request in range(1, 6):
+            m.tell(RecallRequest(request, "zebra", 100))
+        assert begun.wait(20)
+
+        busy = [m.hear(), m.hear()]
+        reply = questions_to(n)
+        go_on.set()
+        answers = [m.hear() for _ in range(3)]
+
+    assert [one.reason for one in busy if isinstance(one, Refused)] == ["a is busy", "a is busy"]
+    assert isinstance(reply, RecallReply)
+    assert all(isinstance(one, RecallReply) for one in answers)
