@@ -133,7 +133,13 @@ def mesh_of(nodes: int) -> Iterator[Mesh]:
     with tempfile.TemporaryDirectory(prefix="avm-") as name:
         folder = Path(name)
         (folder / "seen").mkdir()
-        config = NodeConfig(mesh="bench", data_dir=folder / "d", runtime_dir=folder / "r", vectors="off")
+        config = NodeConfig(
+            mesh="bench",
+            data_dir=folder / "d",
+            runtime_dir=folder / "r",
+            credentials_dir=folder / "c",
+            vectors="off",
+        )
         mesh = Mesh(config, nodes, folder / "seen")
         try:
             yield mesh

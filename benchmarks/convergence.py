@@ -135,7 +135,12 @@ def measure(nodes: int, rounds: int, changes: int) -> list[dict[str, Any]]:
     for turn in track(range(rounds), description="meshes"):
         limits.append(plain_start(nodes))
         with tempfile.TemporaryDirectory(prefix="avm-") as folder:
-            config = NodeConfig(mesh="bench", data_dir=Path(folder) / "d", runtime_dir=Path(folder) / "r")
+            config = NodeConfig(
+                mesh="bench",
+                data_dir=Path(folder) / "d",
+                runtime_dir=Path(folder) / "r",
+                credentials_dir=Path(folder) / "c",
+            )
             prepare(config, names)
             with Children(config) as children:
                 took_s, clients = start_all(config, children, names)

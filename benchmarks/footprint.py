@@ -45,7 +45,12 @@ def empty(folder: Path) -> dict[str, int]:
     from node.config import NodeConfig
 
     config = NodeConfig(
-        mesh="bench", profile="local", runtime_dir=folder, data_dir=folder / "data", vectors="off"
+        mesh="bench",
+        profile="local",
+        runtime_dir=folder,
+        data_dir=folder / "data",
+        credentials_dir=folder / "credentials",
+        vectors="off",
     )
     with MemoryNode("bench", config=config) as node:
         node.statistics()

@@ -71,7 +71,9 @@ def questions(count: int) -> list[str]:
 def serve_librarian(name: str, folder: Path, agents: int) -> None:
     """The child: a librarian with full shelves, until its input ends."""
     words = vocabulary()
-    config = LibrarianConfig(mesh=MESH, profile="local", runtime_dir=folder)
+    config = LibrarianConfig(
+        mesh=MESH, profile="local", runtime_dir=folder, credentials_dir=folder / "credentials"
+    )
     with Librarian(name, config) as librarian:
         for agent in range(agents):
             librarian.catalogue.replace(AgentName(f"agent-{agent}"), topics_of(agent, words), now())
@@ -145,7 +147,13 @@ def asking_a_librarian(agents: int) -> Iterator[Callable[[str], object]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="avm-")))
         stack.enter_context(child("--serve-librarian", "librarian", str(folder), str(agents)))
-        config = NodeConfig(mesh=MESH, profile="local", runtime_dir=folder, data_dir=folder / "data")
+        config = NodeConfig(
+            mesh=MESH,
+            profile="local",
+            runtime_dir=folder,
+            data_dir=folder / "data",
+            credentials_dir=folder / "credentials",
+        )
         node = stack.enter_context(MemoryNode("asker", config=config))
         until(lambda: node.status().librarians)
 

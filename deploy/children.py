@@ -123,6 +123,7 @@ def environment_of(config: NodeConfig) -> dict[str, str]:
         "AVM_MESH": config.mesh,
         "AVM_DATA_DIR": str(config.data_dir),
         "AVM_RUNTIME_DIR": str(config.runtime_dir),
+        "AVM_CREDENTIALS_DIR": str(config.credentials_dir),
         "AVM_PROFILE": config.profile,
         "AVM_DURABILITY": config.durability,
     }

@@ -66,7 +66,11 @@ class Demo:
         """All of it. Raises `MeshError` where a step does not come about in time."""
         with _interruptible(), tempfile.TemporaryDirectory(prefix="avm-") as folder:
             config = NodeConfig(
-                mesh="demo", data_dir=Path(folder) / "data", runtime_dir=Path(folder) / "run", profile="local"
+                mesh="demo",
+                data_dir=Path(folder) / "data",
+                runtime_dir=Path(folder) / "run",
+                credentials_dir=Path(folder) / "credentials",
+                profile="local",
             )
             try:
                 with Children(config) as children:

@@ -48,6 +48,7 @@ def examine(config: NodeConfig) -> list[Finding]:
         ("sockets", lambda: _sockets(config)),
         ("data folder", lambda: _folder(config.data_dir)),
         ("runtime folder", lambda: _folder(config.runtime_dir)),
+        ("credentials", lambda: _folder(config.credentials_dir)),
         ("memories", lambda: _memories(config)),
         ("members here", lambda: _members(config)),
         ("descriptors", lambda: checkup.limit(config)),
