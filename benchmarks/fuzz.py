@@ -9,21 +9,33 @@ their invariants are checked after every message.
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import msgspec
+import zmq
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.identity import LIAR, OWN, Authority, mesh_of
 from benchmarks.report import Columns, arguments, report
 from node.memory import transfer
+from node.net.address import split_key
+from node.net.authority import Authority as MeshAuthority
 from node.net.control import ControlServer
+from node.net.credentials import issue, parse
+from node.net.enrolment import Invitation, Request, parse_line
+from node.net.keys import SocketKeys
+from node.net.zeromq.admission import Admission
+from node.net.zeromq.sockets import open_context
 from protocol import wire
 from protocol.delta import apply_delta, delta_of, unpack_flips
 from protocol.digest import Announced, Digest
@@ -53,6 +65,7 @@ from protocol.messages import (
     Welcome,
     Who,
 )
+from protocol.names import AgentName
 
 _BATCH = 200
 _ODD = (0, 1, 0x7F, 0x80, 0x90, 0x91, 0xC0, 0xC4, 0xC6, 0xCF, 0xD3, 0xDC, 0xDD, 0xFF)
@@ -182,6 +195,94 @@ def import_target() -> Target:
     return Target([b"\n".join(lines) + b"\n"], take)
 
 
+def credentials_target() -> Target:
+    """Files of keys and certificates."""
+    folder = Path(tempfile.mkdtemp(prefix="avm-"))
+    atexit.register(shutil.rmtree, folder)
+    authority = MeshAuthority.create(folder, "bench")
+    own = issue(authority, AgentName("alice"), "agent", seeds=(f"tcp://10.0.0.1:7700#{'0a' * 32}",))
+
+    def take(data: bytes) -> bool:
+        try:
+            parse(Path("alice.json"), data, mesh="bench", agent=AgentName("alice"))
+        except InvalidInput:
+            return False
+        return True
+
+    return Target([msgspec.json.encode(own)], take)
+
+
+def enrolment_target() -> Target:
+    """Frames to an open invitation, by who has its secret and by who has not."""
+    folder = Path(tempfile.mkdtemp(prefix="avm-"))
+    atexit.register(shutil.rmtree, folder)
+    authority = MeshAuthority.create(folder, "bench")
+    invitation = Invitation(authority, AgentName("bob"), "agent", 10)
+    seeds = [
+        msgspec.msgpack.encode(request)
+        for request in (
+            Request(1, invitation.secret),
+            Request(1, invitation.secret, "bench", bytes(range(32)), bytes(range(1, 33))),
+            Request(1, bytes(16), "other", b"", b"", stored=True),
+        )
+    ]
+
+    def take(data: bytes) -> bool:
+        return b"refusal" not in invitation.answer(data)
+
+    return Target(seeds, take)
+
+
+def line_target() -> Target:
+    """Lines that users paste: of an invitation, and addresses with keys."""
+    address = f"tcp://10.0.0.5:4242#{'6d' * 32}"
+
+    def take(data: bytes) -> bool:
+        text = data.decode("utf-8", "surrogateescape")
+        found = 0
+        for reader in (parse_line, split_key):
+            try:
+                reader(text)
+                found += 1
+            except InvalidInput:
+                continue
+        return bool(found)
+
+    return Target([f"{address}/{'f9' * 16}".encode(), address.encode()], take)
+
+
+def zap_target() -> Target:
+    """What ZeroMQ asks of who may connect: the parts of a request, each behind its length."""
+    context = open_context()
+    atexit.register(context.destroy, 0)
+    member = bytes(range(32))
+    handler = Admission(context, SocketKeys(public=bytes(32), secret=bytes(32), is_admitted=member.__eq__))
+    asker = context.socket(zmq.DEALER)
+    asker.connect("inproc://zeromq.zap.01")
+    seeds = [
+        b"".join(
+            bytes((len(part),)) + part
+            for part in (b"", b"1.0", b"7", domain, b"10.0.0.1", b"", b"CURVE", key)
+        )
+        for domain, key in ((b"router", bytes(32)), (b"publisher", member), (b"publisher", bytes(32)))
+    ]
+
+    def take(data: bytes) -> bool:
+        parts: list[bytes] = []
+        rest = data
+        while rest and len(parts) < 20:
+            parts.append(rest[1 : 1 + rest[0]])
+            rest = rest[1 + rest[0] :]
+        asker.send_multipart(parts or [b""])
+        handler.serve()
+        answered = False
+        while asker.poll(0):
+            answered = asker.recv_multipart()[3:4] == [b"200"]
+        return answered
+
+    return Target(seeds, take)
+
+
 def messages() -> Iterator[Message]:
     """One of each kind that can be bent into something."""
     authority = Authority()
@@ -220,6 +321,10 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "delta": delta_target,
     "control": control_target,
     "import": import_target,
+    "credentials": credentials_target,
+    "enrolment": enrolment_target,
+    "line": line_target,
+    "zap": zap_target,
 }
 
 
