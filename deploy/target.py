@@ -30,7 +30,7 @@ def open_memory(agent: str | None, mesh: str | None, *, create: bool = False) ->
     """
     name, config = resolve(agent, mesh)
     entry = Register(config.folder).running(name)
-    if entry is not None and entry.role == "agent":
+    if entry is not None and entry.role != "librarian":
         return NodeClient(name, config=config)
     file = config.memory_file(name)
     if not create and not file.exists():
@@ -49,7 +49,7 @@ def resolve(agent: str | None, mesh: str | None) -> tuple[AgentName, NodeConfig]
     config = NodeConfig.load({"agent": agent, "mesh": mesh})
     if config.agent:
         return check_agent_name(config.agent), config
-    running = [entry.agent for entry in Register(config.folder).all_running() if entry.role == "agent"]
+    running = [entry.agent for entry in Register(config.folder).all_running() if entry.role != "librarian"]
     files = (config.data_dir / config.mesh).glob("*.db")
     names = running if len(running) == 1 else sorted(path.stem for path in files if is_agent_name(path.stem))
     if len(names) == 1:

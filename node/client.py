@@ -36,7 +36,7 @@ class NodeClient:
         self.agent = check_agent_name(agent)
         self.config = config if config is not None else NodeConfig.load()
         entry = Register(self.config.folder).running(self.agent)
-        if entry is None or entry.role != "agent":
+        if entry is None or entry.role == "librarian":
             raise NotFound(
                 f"no node of agent {agent} runs in mesh {self.config.mesh}; start it: avm node {agent}"
             )
