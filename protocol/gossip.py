@@ -31,6 +31,7 @@ from protocol.digest import Digest
 from protocol.dissemination import answer_to
 from protocol.effects import Effect, MemberChanged, Publish, Route, Send
 from protocol.gate import Gate
+from protocol.hearing import Hearing
 from protocol.joining import Joining
 from protocol.membership import Member
 from protocol.messages import (
@@ -100,7 +101,7 @@ class GossipEngine:
         self._rng = rng
         self._news, self._pulls = self._view.news, self._view.pulls
         self._left = False
-        self._ticked_at = now
+        self._hearing = Hearing(self._view, self.prober, self._reconciler, profile=profile, now=now)
         self._heartbeat_at = now
 
     # -- what the owner of the engine says and asks
@@ -168,6 +169,7 @@ class GossipEngine:
             return math.inf
         return min(
             self._heartbeat_at,
+            self._hearing.alarm_at,
             self._reconciler.due_at,
             self._joining.hello_at,
             self._news.due_at,
@@ -183,7 +185,8 @@ class GossipEngine:
         if self._left:
             return []
         effects: list[Effect] = []
-        self._forgive_own_pause(now)
+        self._hearing.forgive_pause(now, self.next_deadline())
+        effects += self._hearing.listen(now)
         if now >= self._joining.hello_at:
             effects += self._joining.greet(now, self._jittered(1.0))
         if now >= self._heartbeat_at:
@@ -238,20 +241,6 @@ class GossipEngine:
                 claim = Claim(agent, suspect.incarnation, suspect.version, "dead")
                 effects += self._view.take_claim(claim, None, now, relay=True)
         return effects
-
-    def _forgive_own_pause(self, now: float) -> None:
-        """What we did not hear while we slept (a stopped process, a closed lid) is held against nobody."""
-        pause_s, late_s = now - self._ticked_at, now - self.next_deadline()
-        self._ticked_at = now
-        if pause_s > self.profile.silence_s / 2 + self.profile.heartbeat_s:
-            self.counters.pauses += 1
-            self.counters.longest_pause_s = max(self.counters.longest_pause_s, pause_s)
-            self.prober.forgive(pause_s)
-            self._view.suspicions.forgive(pause_s)
-            for member in self.members:
-                member.heard_at += pause_s
-        elif late_s > self.profile.ping_s:
-            self.prober.forgive(late_s)
 
     # -- messages
 
@@ -324,7 +313,8 @@ class GossipEngine:
                 effects = self._on_standing(sender, message.incarnation, message.version, back, now)
                 return effects + self.overlay.on_neighbour(sender, message, back, now)
             case NeighbourReply() if back is not None:
-                return self.overlay.on_reply(sender, message, back, now)
+                effects = self.overlay.on_reply(sender, message, back, now)
+                return [*effects, self._reconciler.meet(back)] if effects and message.accepted else effects
             case Unlink():
                 return self.overlay.on_unlink(sender, now)
             case _:  # It has nobody to answer to.

@@ -1,8 +1,10 @@
 """When to compare views, with whom, and what follows.
 
     round     every sync_s, with a member of the reserve: the lost frames of pub/sub are made good
-    mend      a heartbeat shows another view than ours, and ours has been quiet for a heartbeat: one of us
-              missed something, and we compare with its sender at once, once a heartbeat at most
+    mend      a heartbeat shows another view than ours, and ours has been quiet for a heartbeat, or we have
+              compared with nobody for `sparse_heartbeat_s`: one of us missed something, and we compare with
+              its sender at once, once a heartbeat at most
+    linked    a neighbour is new: what its links told meanwhile may have passed us by
     meet      two parts of a mesh found each other: what each holds of the other is settled now
 
 What is compared, and how, antientropy.py says.
@@ -25,10 +27,11 @@ class Reconciler:
         self._view, self._profile = view, profile
         self._quiet_view, self._quiet_since = 0, now
         self._mend_at = now
+        self._met_at = now
 
     def round(self, now: float, jitter: float) -> list[Effect]:
         """It is time for a comparison; `jitter` is about 1."""
-        self.due_at = now + self._profile.sync_s * jitter
+        self.due_at, self._met_at = now + self._profile.sync_s * jitter, now
         partner = self._view.ways.to_reserve()
         return [] if partner is None else [self.meet(partner)]
 
@@ -46,10 +49,12 @@ class Reconciler:
         ours = self._view.members.view()
         if ours != self._quiet_view:
             self._quiet_view, self._quiet_since = ours, now
+        # Where something changes all the time no view is ever quiet, and what is missed is not made good.
         is_quiet = now - self._quiet_since > self._profile.heartbeat_s
+        is_quiet = is_quiet or now - self._met_at > self._profile.sparse_heartbeat_s
         if theirs == ours or route is None or now < self._mend_at or not is_quiet:
             return []
-        self._mend_at = now + self._profile.heartbeat_s
+        self._mend_at, self._met_at = now + self._profile.heartbeat_s, now
         return [self.meet(route)]
 
     def on_sync(self, sync: Sync, back: Route) -> list[Effect]:

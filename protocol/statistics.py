@@ -8,8 +8,9 @@ import msgspec
 class Counters(msgspec.Struct):
     """What was refused or made good, since the start.
 
-    `pauses`: so often we ourselves did not run for longer than a few heartbeats (a stopped process, a closed
-    lid, a machine that is too busy); `longest_pause_s`: the longest of them.
+    `isolations`: so often all our neighbours were silent at once. `pauses`: so often we ourselves did not run
+    for longer than a few heartbeats (a stopped process, a closed lid, a machine that is too busy);
+    `longest_pause_s`: the longest of them.
     """
 
     name_conflicts: int = 0
@@ -21,6 +22,7 @@ class Counters(msgspec.Struct):
     records_forged: int = 0
     certificates_refused: int = 0
     claims_refused: int = 0
+    isolations: int = 0
     pauses: int = 0
     longest_pause_s: float = 0.0
 

@@ -230,7 +230,7 @@ def test_a_version_that_nobody_has_of_a_member_that_is_gone_does_not_keep_it_ali
     hear(alice, 0.1, "mallory", Records((record("bob", topics="bitcoin"),)))
 
     hear(alice, 0.2, "mallory", Announce((Claim("bob", 1, 9, "alive"),)))
-    for tenth in range(3, 300):
+    for tenth in range(3, 700):
         alice.on_tick(tenth / 10)
         alice.check()
 
