@@ -315,3 +315,25 @@ def test_halves_that_were_both_started_again_meanwhile_find_each_other_by_their_
     mesh.heal()
 
     seconds_until(mesh, lambda: is_whole(mesh), within_s=15.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_who_loses_all_its_neighbours_at_once_finds_others_and_buries_nobody_that_lives(seed: int) -> None:
+    mesh = mesh_of(120, seed=seed)
+    mesh.conditions = Conditions(loss=0.2)
+    deaf = AgentName("agent-050")
+    lost = engine(mesh, deaf).overlay.links
+    for name in lost:
+        mesh.crash(name)
+    teller = next(name for name in running(mesh) if name != deaf)
+
+    mesh.learn(teller, ["news"])
+    took_s = seconds_until(
+        mesh, lambda: [lead.agent for lead in mesh.who_knows(deaf, "news")] == [teller], within_s=10.0
+    )
+    mesh.run(seconds=15.0 - took_s)
+
+    assert engine(mesh, deaf).counters.isolations >= 1
+    assert any(mesh.members[name].running for name in engine(mesh, deaf).overlay.links)
+    held = {member.agent for member in engine(mesh, deaf).members.living()}
+    assert held >= set(running(mesh))
