@@ -185,7 +185,7 @@ class Peer:
             case Welcome(certificates=certificates):
                 shown = certificates
             case _:
-                return "not-introduced"
+                return "wrong-sender" if self.engine.gate.is_admitted(key) else "not-introduced"
         is_its_own = any(one and one.agent == sender and one.curve_key == key for one in shown)
         return "" if is_its_own else "wrong-key"
 

@@ -38,6 +38,7 @@ class Trust:
     def __init__(self, config: MeshConfig, agent: AgentName, role: Role, *, now: float) -> None:
         """Raises what `load_or_make` raises."""
         self._config, self.agent = config, agent
+        self._clock = time.time
         self.credentials = load_or_make(config, agent, role)
         own = self.credentials.certificate
         self.role: Role = own.role
@@ -47,7 +48,7 @@ class Trust:
             Signer(self.credentials.sign_secret),
             self.credentials.charter,
             authority=self.credentials.authority,
-            unix_s=time.time(),
+            unix_s=self._clock(),
             now=now,
             limit=2 * config.gossip.member_limit,
         )
@@ -57,7 +58,7 @@ class Trust:
         self._charter_file = charter_file(config.credentials)
         self._look_at = now
         self._seen: tuple[int, int] | None = None
-        left_s = own.expires_at - time.time()
+        left_s = own.expires_at - self._clock()
         if left_s < _WARNED_BEFORE_S:
             _log.warning("the certificate of %s expires in %.0f days", agent, left_s / DAY_S)
 
@@ -66,7 +67,7 @@ class Trust:
         if now < self._look_at:
             return None
         self._look_at = now + LOOK_S
-        self.gate.set_clock(time.time(), now)
+        self.gate.set_clock(self._clock(), now)
         try:
             found = self._charter_file.stat()
             if self._seen == (found.st_mtime_ns, found.st_ino):
