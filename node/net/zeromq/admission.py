@@ -26,6 +26,7 @@ _ADDRESS: Final = "inproc://zeromq.zap.01"
 _VERSION: Final = b"1.0"
 _DOORWAY: Final = 1024
 _KEY_BYTES: Final = 32
+_WATCHED_S: Final = 60.0
 _ODD_WISHES: Final = 16
 _OUT_S: Final = 60.0
 
@@ -37,6 +38,7 @@ class Admission:
         self._keys = keys
         self._odd: dict[bytes, int] = {}  # Of members alone, so no more than there are.
         self._out: dict[bytes, float] = {}
+        self._strangers: OrderedDict[bytes, float] = OrderedDict()
         self._doorway: OrderedDict[tuple[bytes, bytes], bytes] = OrderedDict()
         self.socket: Socket = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -47,6 +49,15 @@ class Admission:
         while is_readable(self.socket):
             self._take(self.socket.recv_multipart(zmq.NOBLOCK))
         self.look()
+
+    def has_strangers(self, now: float) -> bool:
+        """Whether somebody connected to the router of late who is no member, nor became one."""
+        while self._strangers:
+            key, until = next(iter(self._strangers.items()))
+            if now < until and not self._keys.is_admitted(key):
+                return True
+            del self._strangers[key]
+        return False
 
     def look(self) -> None:
         """Answer those in the doorway who were introduced meanwhile."""
@@ -87,6 +98,10 @@ class Admission:
                 version == _VERSION and len(key) == _KEY_BYTES
             ):
                 if domain == ROUTER_DOMAIN:
+                    if not self._keys.is_admitted(key):
+                        self._strangers[key] = time.monotonic() + _WATCHED_S
+                        if len(self._strangers) > _DOORWAY:
+                            self._strangers.popitem(last=False)
                     self._admit(sender, request, key)
                 elif domain == PUBLISHER_DOMAIN:
                     self._doorway[sender, request] = key

@@ -38,6 +38,7 @@ from node.net.keys import SocketKeys
 from node.net.transport import Received, TransportStatistics
 from node.net.zeromq.admission import Admission
 from node.net.zeromq.descriptors import DEALERS, DescriptorGuard, descriptor_limit, descriptors_open
+from node.net.zeromq.inflow import Inflow
 from node.net.zeromq.sockets import (
     MAX_CONTROL_FRAME_BYTES,
     PUBLISHER_DOMAIN,
@@ -69,6 +70,9 @@ _COLLECT_S = 0.1
 # that comes right behind other frames is late by as much. Higher saves little more.
 _COLLECT_FROM = 32  # Members heard. Below, so few come in that time that looking again costs as much.
 _DRAIN = 64  # Frames taken from one socket before the others have their turn.
+_STRANGERS_S, _MEMBERS_S = 0.05, 1.0
+# So often it is looked who sends without end, at least: while somebody is connected who is no member, and
+# otherwise. Lower bounds what that costs tighter, and wakes an idle member more often.
 _PARTS = 2  # Of a message: the way back and the frame.
 _GOODBYE_MS = 200  # At closing, so long for the last frames published.
 _ALARM, _PUBLISHED = "alarm", "published"
@@ -112,7 +116,8 @@ class ZmqTransport:
         self._collected_at: float | None = None
         """When the published frames that wait are looked at; None where each of them wakes us."""
         self._hearers = self._overflows = self._refused = 0
-        self._guard = DescriptorGuard(())
+        self._guard, self._inflow = DescriptorGuard(()), Inflow(())
+        self._inflow_wait_s = _MEMBERS_S
         self._listeners: list[socket.socket] = []
         try:
             self._admission = Admission(self._context, keys)
@@ -128,6 +133,7 @@ class ZmqTransport:
             )
             self._guard.close()
             self._guard = DescriptorGuard([listener.fileno() for listener in self._listeners])
+            self._inflow = Inflow(listener.getsockname()[1] for listener in self._listeners)
             self._control: Socket | None = None
             if control_path:
                 self._control = open_socket(self._context, zmq.ROUTER, MAX_CONTROL_FRAME_BYTES)
@@ -224,7 +230,7 @@ class ZmqTransport:
 
     def wait(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` for something to come in; the one method that needs no lock."""
-        timeout_s = min(timeout_s, self._guard.wait_s)
+        timeout_s = min(timeout_s, self._guard.wait_s, self._inflow_wait_s)
         if self._collected_at is not None:
             timeout_s = min(timeout_s, self._collected_at - time.monotonic())
         self._ready = self._selector.select(0 if self._unsure else max(0.0, timeout_s))
@@ -242,6 +248,10 @@ class ZmqTransport:
         for receiver in receivers:
             yield from receiver()
         self._admission.look()
+        now = time.monotonic()
+        self._inflow_wait_s = _STRANGERS_S if self._admission.has_strangers(now) else _MEMBERS_S
+        if not self._unsure:
+            self._inflow.look(now)
         if self._guard.look():
             self._tidy()
 
@@ -360,11 +370,15 @@ class ZmqTransport:
                 return
             try:
                 parts = [opened.recv(zmq.NOBLOCK, copy=False)]
+                size_bytes = len(parts[0])
                 while parts[-1].more:
                     part = opened.recv(zmq.NOBLOCK, copy=False)
+                    size_bytes += len(part)
                     parts[_PARTS:] = [part]
             except zmq.Again:
                 return
+            if opened is self._router:
+                self._inflow.took(parts[0], size_bytes)
             yield parts
         known = self._readers.get(opened)
         if known is not None:  # Whoever took the last frame may have closed the socket.
