@@ -18,9 +18,9 @@ from typing import Final
 
 import zmq
 
-_LOOK_S: Final = 0.04  # Between two looks whether this process has grown: a read of some microseconds.
-_GROWN_BYTES: Final = 4 << 20  # Since the last look at all connections.
-_MOST_BYTES: Final = 4 << 20  # Received and not taken, with our own queues drained.
+_LOOK_S: Final = 0.008  # Between two looks whether this process has grown: a read of some microseconds.
+_GROWN_BYTES: Final = 2 << 20  # Since the last look at all connections.
+_MOST_BYTES: Final = 2 << 20  # Received and not taken, with our own queues drained.
 _AROUND_BYTES: Final = 64  # A frame's envelope on the wire, at most.
 _RECEIVED_AT: Final = 128  # Of `tcpi_bytes_received` in `struct tcp_info`.
 _PAGE_BYTES: Final = 4096

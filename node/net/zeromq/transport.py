@@ -70,7 +70,7 @@ _COLLECT_S = 0.1
 # that comes right behind other frames is late by as much. Higher saves little more.
 _COLLECT_FROM = 32  # Members heard. Below, so few come in that time that looking again costs as much.
 _DRAIN = 64  # Frames taken from one socket before the others have their turn.
-_STRANGERS_S, _MEMBERS_S = 0.05, 1.0
+_STRANGERS_S, _MEMBERS_S = 0.01, 1.0
 # So often it is looked who sends without end, at least: while somebody is connected who is no member, and
 # otherwise. Lower bounds what that costs tighter, and wakes an idle member more often.
 _PARTS = 2  # Of a message: the way back and the frame.
