@@ -12,6 +12,8 @@ import zmq
 
 from node import MemoryNode, NodeClient
 from node.net.zeromq.inflow import Inflow
+from protocol import wire
+from protocol.messages import Ack, Ping
 from tests.support.endpoints import Stranger, stranger
 from tests.support.members import member_process
 from tests.support.settings import MakeConfig
@@ -87,3 +89,14 @@ def test_what_was_taken_of_a_connection_is_not_held_against_it() -> None:
     assert not inflow.is_of_use
     inflow.look(1.0)
     assert inflow.ended == 0
+
+
+def test_a_member_that_has_much_to_say_is_not_hung_up_on(make_config: MakeConfig) -> None:
+    config = make_config()
+    with MemoryNode("b", config=config) as b, member_process("a", config) as a:
+        wait_for(lambda: len(b.members()) == 2)
+        with stranger("eve", _At(a.address, config)) as eve:
+            for _ in range(600):  # 77 MiB in frames of the largest size; what is beyond a share is dropped.
+                eve.dealer.send(bytes(wire.MAX_FRAME_BYTES))
+            eve.tell(Ping(7))
+            wait_for(lambda: isinstance(eve.hear(), Ack))

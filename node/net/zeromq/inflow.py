@@ -2,8 +2,9 @@
 
 ZeroMQ keeps the parts of a message until its last one came, counts them in no queue, and shows us none of
 them; its own bound is the size of one part. So on Linux we look from outside: where this process has grown,
-what each connection to our ports received (TCP_INFO) is compared with what came out of it as frames, and what
-held back more than `_MOST_BYTES` is shut down. ZeroMQ then forgets what it had of the message.
+what ZeroMQ read from each connection to our ports (TCP_INFO, without what the system still holds) is compared
+with what came out of it as frames, and what held back more than `_MOST_BYTES` is shut down. ZeroMQ then
+forgets what it had of the message.
 
 Elsewhere nothing is looked at. Looking costs a few microseconds while this process does not grow.
 """
@@ -13,14 +14,19 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from typing import Final
 
 import zmq
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 _LOOK_S: Final = 0.008  # Between two looks whether this process has grown: a read of some microseconds.
 _GROWN_BYTES: Final = 2 << 20  # Since the last look at all connections.
-_MOST_BYTES: Final = 2 << 20  # Received and not taken, with our own queues drained.
+_MOST_BYTES: Final = 4 << 20  # Read by ZeroMQ and not taken by us, with our own queues drained.
 _AROUND_BYTES: Final = 64  # A frame's envelope on the wire, at most.
 _RECEIVED_AT: Final = 128  # Of `tcpi_bytes_received` in `struct tcp_info`.
 _PAGE_BYTES: Final = 4096
@@ -36,7 +42,7 @@ class Inflow:
         self._taken: dict[int, int] = {}
         self._least = _resident() or 0
         self._look_at = 0.0
-        self.is_of_use = bool(self._ports) and self._least > 0 and hasattr(socket, "TCP_INFO")
+        self.is_of_use = bool(self._ports) and self._least > 0 and sys.platform == "linux"
 
     def took(self, frame: zmq.Frame, size: int) -> None:
         """A message of `size` bytes came out of the connection that `frame` belongs to."""
@@ -69,9 +75,10 @@ class Inflow:
                 return
             told = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
             (received,) = struct.unpack_from("=Q", told, _RECEIVED_AT)
+            (unread,) = struct.unpack("=i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))
             taken = min(self._taken.get(descriptor, 0), received)  # More was another connection's.
             self._taken[descriptor] = taken
-            if received - taken > _MOST_BYTES:
+            if received - unread - taken > _MOST_BYTES:
                 opened.shutdown(socket.SHUT_RDWR)
                 self._taken.pop(descriptor, None)
                 self.ended += 1
