@@ -6,6 +6,7 @@ A line says what was seen, what it means, and what helps. Nothing here is the he
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -18,6 +19,7 @@ from node.net.register import Entry, Register
 from node.net.zeromq import descriptor_limit, descriptors_needed
 from protocol.errors import MeshError
 from protocol.health import WORST
+from protocol.identity import DAY_S
 
 Verdict = Literal["ok", "note", "bad"]
 
@@ -25,6 +27,7 @@ _ANSWER_S = 3.0
 _NAMED = 3  # Of many silent or wrong peers, so many are named; --json of `avm status` has all.
 _SCARCE = 0.9  # Of the descriptors in use: the next members may not be heard.
 _SLOW = 3  # A score of health up to here comes and goes on a busy machine.
+_WARNED_BEFORE_S = 30 * DAY_S
 _SHIFT_S = 5.0  # By so much a clock may be set without a word.
 
 
@@ -33,6 +36,8 @@ class _Told(msgspec.Struct, frozen=True):
 
     net: PeerStatistics
     clock_shift_s: float
+    joined: bool = True
+    expires_at: int = 0
 
 
 def limit(config: NodeConfig) -> Iterator[tuple[Verdict, str]]:
@@ -123,7 +128,8 @@ def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Ver
     if net.wrong:
         named = _some([f"{one.who}, {one.frames} times {one.reason} ({one.detail})" for one in net.wrong])
         yield _note(
-            f"{agent}: refused frames of {named}; give that program its own mesh or address, or upgrade it"
+            f"{agent}: refused frames of {named}; give that program its own mesh or address, "
+            "upgrade it, or see avm mesh show on both hosts"
         )
     if transport.overflows:
         yield _note(
@@ -140,6 +146,16 @@ def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Ver
         yield _note(
             f"{agent}: did not run {counters.pauses} times, for {counters.longest_pause_s:.0f} s at most; "
             "where that was no sleep of the machine, it has too little of a processor"
+        )
+    if not told.joined:
+        yield _note(
+            f"{agent}: none of its seeds has answered; members say nothing to who has no certificate "
+            "of their own authority: is the fingerprint of avm mesh show the same on both hosts?"
+        )
+    if told.expires_at and (left_s := told.expires_at - time.time()) < _WARNED_BEFORE_S:
+        yield _note(
+            f"{agent}: its certificate ends in {left_s / DAY_S:.0f} days; start it again where the "
+            f"authority is, or there avm mesh issue {agent} --replace and here avm mesh join"
         )
     if abs(told.clock_shift_s) > _SHIFT_S:
         yield _note(

@@ -10,6 +10,7 @@ from deploy.checkup import summary
 from deploy.command import Answer, Json, register
 from deploy.memory_commands import Words, answer_of
 from deploy.target import Agent, Mesh, open_node
+from deploy.times import shown
 from node.results import Via
 from protocol.errors import InvalidInput
 
@@ -115,6 +116,7 @@ def status(agent: Agent = None, mesh: Mesh = None) -> Answer:
         lines = {
             "agent": f"{found.agent} in mesh {found.mesh}, process {found.pid}, up {found.uptime_s:.0f} s",
             "address": found.address,
+            "identity": f"{found.role}, certificate until {shown(found.expires_at)}, charter {found.charter}",
             "memory": f"{found.memories} memories, {found.versions} versions, {found.file_bytes:,} bytes",
             "hot reads": f"{found.cache_hits / lookups:.0%} of {lookups}" if lookups else "none yet",
             "vectors": "" if found.embedded is None else f"{found.embedded} of {found.memories} memories",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -88,6 +90,27 @@ def test_a_trouble_is_one_line_that_says_what_was_seen_and_what_helps(name: str)
     assert found[0].startswith(f"{verdict}: alice: ")
     assert told in found[0]
     assert "\n" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"joined": False}, "avm mesh show the same on both hosts?"),
+        ({"expires_at": int(time.time() + 10.4 * 86_400)}, "its certificate ends in 10 days"),
+    ],
+    ids=["no seed answers", "a certificate ends soon"],
+)
+def test_what_keeps_it_from_being_a_member_is_told(changed: dict[str, Any], told: str) -> None:
+    found = list(checkup._troubles("alice", checkup._Told(WELL, 0.0, **changed), NodeConfig()))
+
+    assert [verdict for verdict, _ in found] == ["note"]
+    assert told in found[0][1]
+
+
+def test_a_certificate_that_lasts_is_not_spoken_of() -> None:
+    lasting = checkup._Told(WELL, 0.0, expires_at=int(time.time() + 60 * 86_400))
+
+    assert list(checkup._troubles("alice", lasting, NodeConfig())) == []
 
 
 def test_of_many_silent_ones_three_are_named_and_the_others_counted() -> None:
