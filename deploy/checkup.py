@@ -7,7 +7,7 @@ A line says what was seen, what it means, and what helps. Nothing here is the he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from node.config import NodeConfig
 from node.net.control import ControlClient
 from node.net.peer import PeerStatistics
+from node.net.peerwatch import WrongPeer
 from node.net.register import Entry, Register
 from node.net.zeromq import descriptor_limit, descriptors_needed
 from protocol.errors import MeshError
@@ -29,6 +30,23 @@ _SCARCE = 0.9  # Of the descriptors in use: the next members may not be heard.
 _SLOW = 3  # A score of health up to here comes and goes on a busy machine.
 _WARNED_BEFORE_S = 30 * DAY_S
 _SHIFT_S = 5.0  # By so much a clock may be set without a word.
+
+_IN_ANOTHERS_NAME = "a member speaks in another's name: its program is no avm, so avm mesh revoke its agent"
+_EXPELLED = "where that was not meant, avm mesh issue it a new certificate with --replace"
+_HELP = {
+    "forged": "what it shows is not signed as it must be; is the fingerprint of avm mesh show the same on "
+    "both hosts? if so, avm mesh revoke it",
+    "wrong-key": "somebody shows a certificate that is for other keys; give that agent its newest file by "
+    "avm mesh join and start it again; if it goes on, somebody has a copy of the certificate, of no use to it",
+    "wrong-sender": _IN_ANOTHERS_NAME,
+    "wrong-publisher": _IN_ANOTHERS_NAME,
+    "not-introduced": "somebody speaks whose certificate is not known here; soon after a start that is "
+    "nothing, later it is no member: see avm mesh show on both hosts",
+    "expelled": _EXPELLED,
+    "barred": _EXPELLED,
+}
+"""What helps against frames that were refused for this reason; for any other, `_HELP_ELSE`."""
+_HELP_ELSE = "give that program its own mesh or address, upgrade it, or see avm mesh show on both hosts"
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -125,12 +143,9 @@ def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Ver
             f"{agent}: hears nothing of {named}; does its process run, and may this host connect to its "
             "second port (the publisher's)?"
         )
-    if net.wrong:
-        named = _some([f"{one.who}, {one.frames} times {one.reason} ({one.detail})" for one in net.wrong])
-        yield _note(
-            f"{agent}: refused frames of {named}; give that program its own mesh or address, "
-            "upgrade it, or see avm mesh show on both hosts"
-        )
+    for helps, wrong in _by_help(net.wrong).items():
+        named = _some([f"{one.who}, {one.frames} times {one.reason} ({one.detail})" for one in wrong])
+        yield _note(f"{agent}: refused frames of {named}; {helps}")
     if transport.overflows:
         yield _note(
             f"{agent}: the queue of {transport.queue_frames} frames to somebody who hears it was full "
@@ -153,15 +168,25 @@ def _troubles(agent: str, told: _Told, config: NodeConfig) -> Iterator[tuple[Ver
             "of their own authority: is the fingerprint of avm mesh show the same on both hosts?"
         )
     if told.expires_at and (left_s := told.expires_at - time.time()) < _WARNED_BEFORE_S:
-        yield _note(
-            f"{agent}: its certificate ends in {left_s / DAY_S:.0f} days; start it again where the "
-            f"authority is, or there avm mesh issue {agent} --replace and here avm mesh join"
+        ends = f"ends in {left_s / DAY_S:.0f} days" if left_s > 0 else "is over: no other member hears it"
+        renewed = (
+            f"start it again where the authority is, or there avm mesh issue {agent} --replace and here "
+            "avm mesh join"
         )
+        yield (_note if left_s > 0 else _bad)(f"{agent}: its certificate {ends}; {renewed}")
     if abs(told.clock_shift_s) > _SHIFT_S:
         yield _note(
             f"{agent}: the system's clock was set by {told.clock_shift_s:+.0f} s since its start; expiry and "
             "times of memories follow the clock, so keep it by NTP"
         )
+
+
+def _by_help(wrong: Iterable[WrongPeer]) -> dict[str, list[WrongPeer]]:
+    """Those that the same helps against, together."""
+    found: dict[str, list[WrongPeer]] = {}
+    for one in wrong:
+        found.setdefault(_HELP.get(one.reason, _HELP_ELSE), []).append(one)
+    return found
 
 
 def _bad(told: str) -> tuple[Verdict, str]:

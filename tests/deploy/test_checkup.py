@@ -10,11 +10,15 @@ import msgspec
 import pytest
 
 from deploy import checkup
+from deploy.times import shown
 from node import MemoryNode
 from node.config import NodeConfig
+from node.net.authority import Authority
+from node.net.credentials import issue, store
 from node.net.peer import PeerStatistics, TrafficStatistics
 from node.net.peerwatch import SilentPeer, WrongPeer
 from node.net.transport import TransportStatistics
+from protocol.names import AgentName
 from protocol.statistics import Counters, GossipStatistics
 from tests.deploy.conftest import Avm
 from tests.support.waiting import wait_for
@@ -97,14 +101,47 @@ def test_a_trouble_is_one_line_that_says_what_was_seen_and_what_helps(name: str)
     [
         ({"joined": False}, "avm mesh show the same on both hosts?"),
         ({"expires_at": int(time.time() + 10.4 * 86_400)}, "its certificate ends in 10 days"),
+        ({"expires_at": int(time.time() - 5)}, "its certificate is over: no other member hears it"),
     ],
-    ids=["no seed answers", "a certificate ends soon"],
+    ids=["no seed answers", "a certificate ends soon", "a certificate is over"],
 )
 def test_what_keeps_it_from_being_a_member_is_told(changed: dict[str, Any], told: str) -> None:
     found = list(checkup._troubles("alice", checkup._Told(WELL, 0.0, **changed), NodeConfig()))
 
-    assert [verdict for verdict, _ in found] == ["note"]
+    assert [verdict for verdict, _ in found] == ["bad" if "is over" in told else "note"]
     assert told in found[0][1]
+
+
+def wrong(reason: str, who: str = "a stranger") -> WrongPeer:
+    return WrongPeer(who=who, reason=reason, frames=7, ago_s=1.0, detail="as it was")
+
+
+@pytest.mark.parametrize(
+    ("reason", "helps"),
+    [
+        ("forged", "avm mesh revoke it"),
+        ("wrong-key", "somebody has a copy of the certificate"),
+        ("wrong-sender", "avm mesh revoke its agent"),
+        ("not-introduced", "later it is no member"),
+        ("expelled", "where that was not meant"),
+        ("bad-msgpack", "upgrade it"),
+    ],
+)
+def test_against_refused_frames_is_said_what_helps_for_their_reason(reason: str, helps: str) -> None:
+    (line,) = lines(msgspec.structs.replace(WELL, wrong=(wrong(reason, "x"), wrong(reason, "y"))))
+
+    assert f"refused frames of x, 7 times {reason} (as it was); y, 7 times" in line
+    assert helps in line
+
+
+def test_what_different_things_help_against_is_told_in_lines_of_their_own() -> None:
+    several = (wrong("wrong-mesh"), wrong("forged"), wrong("barred"), wrong("expelled"))
+
+    found = lines(msgspec.structs.replace(WELL, wrong=several))
+
+    assert [line.count("7 times") for line in found] == [1, 1, 2]
+    assert "7 times barred" in found[2]
+    assert "7 times expelled" in found[2]
 
 
 def test_a_certificate_that_lasts_is_not_spoken_of() -> None:
@@ -152,6 +189,41 @@ def test_the_doctor_asks_the_members_that_run(avm: Avm) -> None:
     told = {one["told"].partition(":")[0]: one for one in found if one["what"] == "how they are"}
     assert {name: one["verdict"] for name, one in told.items()} == {"alice": "ok", "bob": "ok"}
     assert "hears 1, heard by 1, 0 silent" in told["bob"]["told"]
+
+
+@pytest.mark.processes
+def test_the_doctor_and_the_status_tell_who_a_running_node_is(avm: Avm) -> None:
+    config = NodeConfig.load()
+    short = issue(Authority.create(config.credentials, config.mesh), AgentName("alice"), "observer", 9)
+    store(config, short)
+    with MemoryNode("alice", config=config):
+        status = avm("status")
+        found = avm("doctor", "--json").envelope["data"]
+
+    assert f"observer, certificate until {shown(short.certificate.expires_at)}, charter 1" in status.out
+    (line,) = [one for one in found if one["what"] == "how they are"]
+    assert line["verdict"] == "note"
+    assert "alice: its certificate ends in 9 days" in line["told"]
+
+
+@pytest.mark.processes
+def test_the_doctor_tells_of_a_seed_that_keeps_silent_to_members_of_another_authority(avm: Avm) -> None:
+    config = NodeConfig.load()
+    elsewhere = msgspec.structs.replace(
+        config,
+        runtime_dir=config.runtime_dir / "other",
+        data_dir=config.data_dir / "other",
+        credentials_dir=config.credentials_dir / "other",
+    )
+    with MemoryNode("bob", config=elsewhere) as bob:
+        seeded = msgspec.structs.replace(config, seeds=(bob.address,))
+        with MemoryNode("alice", config=seeded):
+            wait_for(lambda: bob.status().net.wrong)
+            asker = [told for _, told in checkup.members(config)]
+            asked = [told for _, told in checkup.members(elsewhere)]
+
+    assert any("alice: none of its seeds has answered; members say nothing to who" in told for told in asker)
+    assert any("bob: refused frames of alice" in told and "fingerprint" in told for told in asked)
 
 
 @pytest.mark.processes
