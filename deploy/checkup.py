@@ -37,7 +37,7 @@ _HELP = {
     "forged": "what it shows is not signed as it must be; is the fingerprint of avm mesh show the same on "
     "both hosts? if so, avm mesh revoke it",
     "wrong-key": "somebody shows a certificate that is for other keys; give that agent its newest file by "
-    "avm mesh join and start it again; if it goes on, somebody has a copy of the certificate, of no use to it",
+    "avm mesh join and start it again; if it goes on, somebody has a copy of the certificate, to no use",
     "wrong-sender": _IN_ANOTHERS_NAME,
     "wrong-publisher": _IN_ANOTHERS_NAME,
     "not-introduced": "somebody speaks whose certificate is not known here; soon after a start that is "

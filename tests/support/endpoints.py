@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
+from node.net.address import split_key
 from node.net.config import MeshConfig
 from node.net.credentials import load_or_make
 from node.net.endpoint import Endpoint
@@ -63,6 +64,7 @@ class Stranger:
         self, context: zmq.Context[Socket], name: str, config: MeshConfig, role: Role = "agent"
     ) -> None:
         self.agent, self.role = AgentName(name), role
+        self._context, self._connected = context, ""
         self.mesh = config.mesh
         self.credentials = load_or_make(config, self.agent, role)
         self.signer = Signer(self.credentials.sign_secret)
@@ -95,8 +97,21 @@ class Stranger:
         return self.signer.sign(msgspec.structs.replace(record, signed_at=int(time.time())))
 
     def connect(self, address: str) -> None:
-        """To this member, with our keys."""
+        """To this member and no other from now on, with our keys."""
+        if self._connected:
+            self.dealer.disconnect(self._connected)
+        self._connected = split_key(address)[0]
         connect(self.dealer, address, (self.credentials.curve_key, self.credentials.curve_secret))
+
+    @contextmanager
+    def hearing(self, address: str) -> Iterator[Socket]:
+        """A socket that hears what is published at this address with its key, by our keys."""
+        with self._context.socket(zmq.SUB) as hearer:
+            hearer.setsockopt(zmq.LINGER, 0)
+            hearer.setsockopt(zmq.RECONNECT_IVL, 50)
+            hearer.setsockopt(zmq.SUBSCRIBE, b"")
+            connect(hearer, address, (self.credentials.curve_key, self.credentials.curve_secret))
+            yield hearer
 
     def hello(self, **changed: Any) -> Hello:
         """How it introduces itself."""
