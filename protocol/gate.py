@@ -70,6 +70,9 @@ class Gate(Protocol):
     def is_admitted(self, curve_key: bytes) -> bool:
         """Whether the owner of this key of sockets is a member."""
 
+    def owner_of(self, curve_key: bytes) -> str:
+        """Whose this key of sockets is, member or barred; empty where we hold no certificate with it."""
+
     def certificates_of(self, records: Iterable[Record]) -> tuple[Certificate, ...]:
         """Those of the owners."""
 
@@ -118,6 +121,10 @@ class Open:
     def is_admitted(self, _curve_key: bytes) -> bool:
         """Whoever it is."""
         return True
+
+    def owner_of(self, _curve_key: bytes) -> str:
+        """Nobody's."""
+        return ""
 
     def certificates_of(self, _records: Iterable[Record]) -> tuple[Certificate, ...]:
         """None."""
@@ -243,6 +250,10 @@ class Guarded:
         """Whether the owner of this key of sockets is a member."""
         agent = self._owners.get(curve_key)
         return agent is not None and agent not in self._barred
+
+    def owner_of(self, curve_key: bytes) -> str:
+        """See `Gate`."""
+        return self._owners.get(curve_key, "")
 
     def role_of(self, agent: AgentName) -> str:
         """As its certificate says; empty where we hold none."""

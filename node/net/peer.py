@@ -326,7 +326,8 @@ class Peer:
 
     def _drop(self, now: float, received: Received, reason: str, detail: str) -> None:
         self._dropped[reason] += 1
-        # Who sent us a frame directly and malformed has no name: the way back is one of many it may take.
-        self._watch.refused(received.publisher or "a stranger", reason, detail, now)
+        # Not the name in the frame, which proves nothing, but whose connection it is.
+        owner = "" if received.key is None else self.engine.gate.owner_of(received.key)
+        self._watch.refused(received.publisher or owner or "a stranger", reason, detail, now)
         if self._dropped[reason] == 1:
             _log.warning("dropped a frame, the first of its kind: %s", detail)

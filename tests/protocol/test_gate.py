@@ -28,8 +28,10 @@ def test_who_shows_a_certificate_is_admitted_and_known_by_the_key_of_its_sockets
 
     assert gate.key_of(name("bob")) == curve_key("bob").hex()
     assert gate.is_admitted(curve_key("bob"))
+    assert gate.owner_of(curve_key("bob")) == "bob"
     assert gate.role_of(name("bob")) == "agent"
     assert not gate.is_admitted(curve_key("mallory"))
+    assert gate.owner_of(curve_key("mallory")) == ""
     assert gate.key_of(name("mallory")) == ""
 
 
@@ -82,6 +84,7 @@ def test_whoever_is_revoked_is_a_member_no_more_until_a_new_certificate_is_issue
     assert gate.lapsed(0.0) == []
     assert gate.is_barred(name("bob"))
     assert not gate.is_admitted(curve_key("bob"))
+    assert gate.owner_of(curve_key("bob")) == "bob"
     assert gate.flaw_of(signed("bob"), 0.0) == REVOKED
     assert gate.admit(BOB, 0.0) == REVOKED
     gate.forget(name("bob"))

@@ -97,6 +97,7 @@ def test_a_member_that_speaks_in_anothers_name_is_not_heard(said: Message, make_
         wait_for(lambda: dropped(a, "wrong-sender") == 1)
 
         assert not eve.dealer.poll(200)
+        assert [(one.who, one.reason) for one in a.status().net.wrong] == [("eve", "wrong-sender")]
         assert isinstance(asked(eve), RecallReply)  # In its own name it is.
 
 
